@@ -1,0 +1,193 @@
+"""The folder a run leaves: every file name in one place, every write atomic.
+
+    recipe.yaml            everything that was asked for
+    run.json               state, environment, which weights were kept
+    data.json              the data report (count, sizes, skipped files …)
+    splits.json            which file or group went where
+    metrics.jsonl          one line per logged step
+    model.safetensors      the weights to use
+    checkpoints/           last/ and best/: full training state
+    evaluation.json        held-out numbers, references
+    reconstructions/       PNGs and index.json
+    diagnosis.json         findings
+    report.html            the page
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import RunError
+
+VERSION = 1
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never half.
+
+    Raises:
+        RunError: when the folder cannot be written or the disk is full; `path` is untouched.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise RunError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            found=error.strerror or str(error),
+            hint="check permissions and free space; what was written before is intact",
+        ) from error
+
+
+class RunFolder:
+    """Know the names inside one run folder; read and write its small files.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            RunError: when `path` is not a run folder.
+        """
+        folder = cls(path)
+        if not folder.path.is_dir():
+            raise RunError("no such run folder", where=folder.path, hint="see `pellucid train`")
+        if not folder.recipe.is_file():
+            raise RunError(
+                "this folder is not a run", where=folder.path, expected="a recipe.yaml inside it"
+            )
+        return folder
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def splits(self) -> Path:
+        return self.path / "splits.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def reconstructions(self) -> Path:
+        return self.path / "reconstructions"
+
+    @property
+    def diagnosis(self) -> Path:
+        return self.path / "diagnosis.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def write_json(self, path: Path, node: Mapping[str, Any]) -> None:
+        """Write a versioned JSON file atomically; NaN and infinities become null.
+
+        Raises:
+            RunError: when it cannot be written.
+        """
+        text = json.dumps({"version": VERSION, **_finite(node)}, indent=2, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Read what `write_json` wrote.
+
+        Raises:
+            RunError: when the file is missing, not JSON, or of another version.
+        """
+        try:
+            node = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"this run has no {path.name}", where=self.path) from error
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise RunError(f"cannot read {path.name}", where=path, found=error) from error
+        if not isinstance(node, dict) or node.get("version") != VERSION:
+            found = node.get("version") if isinstance(node, dict) else type(node).__name__
+            raise RunError(
+                f"{path.name} has another format", where=path, expected=VERSION, found=found
+            )
+        return node
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Append one line `{"step", "split", "epoch", "seconds", "values"}` to metrics.jsonl.
+
+        Raises:
+            RunError: when it cannot be written.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+        except OSError as error:
+            raise RunError("cannot write metrics.jsonl", where=self.path, found=error) from error
+
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """Yield the logged lines; an unfinished last line (a kill in mid-write) is left out."""
+        if not self.metrics.is_file():
+            return
+        with self.metrics.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines after optimiser step `step`, so that a resumed run does not repeat them."""
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+        if self.metrics.is_file():
+            write_atomically(self.metrics, "".join(kept).encode())
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    if isinstance(node, float) and not math.isfinite(node):
+        return None
+    return node
