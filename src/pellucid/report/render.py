@@ -1,0 +1,78 @@
+"""A run's page, written into its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pellucid.report.contents import RunContents, mapping, part, read
+from pellucid.report.page import Section, assemble
+from pellucid.report.sections import (
+    codes,
+    curves,
+    data,
+    environment,
+    numbers,
+    recipe,
+    reconstructions,
+    references,
+    spectrum,
+    verdict,
+)
+from pellucid.report.wording import count, is_number
+from pellucid.run_folder import RunFolder, write_atomically
+
+SectionOf = Callable[[RunContents], Section]
+
+# The page in order. A further part is one file under sections/ and one line here.
+SECTIONS: tuple[SectionOf, ...] = (
+    verdict.section,
+    numbers.section,
+    reconstructions.section,
+    references.section,
+    curves.section,
+    spectrum.section,
+    codes.section,
+    data.section,
+    recipe.section,
+    environment.section,
+)
+
+
+def render(folder: RunFolder, *, sections: Sequence[SectionOf] = SECTIONS) -> Path:
+    """Write the run's report.html from what is on disk, and return its path.
+
+    A file that is missing leaves its section with a line on how to get it; a file that cannot be
+    read is named at the head of the page.
+
+    Args:
+        folder: the run.
+        sections: the parts of the page, in order.
+
+    Raises:
+        RunError: when the page cannot be written; an earlier page is then untouched.
+    """
+    contents = read(folder)
+    page = assemble(
+        contents.name,
+        [section(contents) for section in sections],
+        subtitle="Run report",
+        badges=badges(contents),
+        problems=contents.problems,
+    )
+    write_atomically(folder.report, page)
+    return folder.report
+
+
+def badges(contents: RunContents) -> list[tuple[str, str]]:
+    """Return the run's state, weights and kept step as short marks."""
+    run = mapping(contents.run)
+    state = str(run.get("state") or "unknown state")
+    kind = "good" if state in ("finished", "completed", "done") else "bad"
+    found = [(kind, state)]
+    if run.get("weights"):
+        found.append(("plain", f"{run['weights']} weights"))
+    step = part(run, "monitor", "step") if run.get("selected") == "best" else run.get("step")
+    if run.get("selected") and is_number(step):
+        found.append(("plain", f"{run['selected']}, step {count(step)}"))
+    return found

@@ -1,0 +1,202 @@
+"""Originals, reconstructions, error maps and references, side by side on the same samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import RunError
+from pellucid.report import pictures
+from pellucid.report.contents import RunContents, mapping
+from pellucid.report.page import Html, Section, fill
+from pellucid.report.wording import is_number, number, title
+
+# Base64 characters spent on pictures; what does not fit stays in the run folder, and the page
+# says how many samples that is. A picture longer than LONGEST pixels is reduced to it.
+BUDGET = 3_600_000
+LONGEST = 512
+ERROR = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One picture with its caption."""
+
+    heading: str
+    caption: str
+    picture: pictures.Picture | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One sample."""
+
+    name: str
+    cells: list[Cell]
+
+
+def section(contents: RunContents) -> Section:
+    """Show the stored reconstructions, as many samples as the page's size allows."""
+    samples = _samples(contents)
+    columns = _columns(mapping(contents.reconstructions), samples)
+    loaded = [load(contents.path / "reconstructions", sample, columns) for sample in samples]
+    headings = {column: "Error" if column == ERROR else title(column) for column in columns}
+    end = pictures.scale_end([one[ERROR] for one in loaded if ERROR in one])
+    rows = [
+        lambda sample=sample, levels=levels: _row(sample, levels, headings, end)
+        for sample, levels in zip(samples, loaded, strict=True)
+    ]
+    has_errors = any(ERROR in one for one in loaded)
+    html = _fill(rows, len(columns), end if has_errors else 0, contents.path)
+    return Section("reconstructions", "Reconstructions", html)
+
+
+def rows_side_by_side(runs: Mapping[str, RunContents]) -> Html:
+    """Show the samples that every run reconstructed: the original, then each run and its error.
+
+    A sample is the same when its name and its original's pixels are.
+
+    Args:
+        runs: the runs by the names their columns get.
+    """
+    names = list(runs)
+    loaded = {name: _reconstructed(run) for name, run in runs.items()}
+    shared = [
+        sample
+        for sample in loaded[names[0]]
+        if all(_same(loaded[names[0]][sample], loaded[name].get(sample)) for name in names)
+    ]
+    errors = [loaded[name][sample][ERROR] for sample in shared for name in names]
+    end = pictures.scale_end(errors)
+    headings = {"original": "Original"}
+    for name in names:
+        headings |= {name: name, f"{name} {ERROR}": "Error"}
+
+    def row(sample: str) -> Row:
+        levels = {"original": loaded[names[0]][sample]["original"]}
+        for name in names:
+            levels[name] = loaded[name][sample]["reconstruction"]
+            levels[f"{name} {ERROR}"] = loaded[name][sample][ERROR]
+        return _row({"name": sample}, levels, headings, end)
+
+    rows = [lambda sample=sample: row(sample) for sample in shared]
+    return _fill(rows, len(headings), end, None)
+
+
+def _fill(rows: Sequence[Callable[[], Row]], width: int, scale_end: int, run: Path | None) -> Html:
+    """Build rows until the page's budget for pictures is spent, at least one."""
+    shown: list[Row] = []
+    spent = 0
+    for build in rows:
+        row = build()
+        spent += sum(len(cell.picture.uri) for cell in row.cells if cell.picture)
+        if shown and spent > BUDGET:
+            break
+        shown.append(row)
+    seen = [cell.picture for row in shown for cell in row.cells if cell.picture]
+    return fill(
+        "reconstructions.html.j2",
+        rows=shown,
+        width=width,
+        total=len(rows),
+        scale_end=scale_end,
+        gradient=pictures.scale_gradient(),
+        tiny=any(picture.tiny for picture in seen),
+        reduced=any(max(picture.width, picture.height) > LONGEST for picture in seen),
+        longest=LONGEST,
+        run=run,
+    )
+
+
+def _samples(contents: RunContents) -> list[Mapping[str, Any]]:
+    samples = mapping(contents.reconstructions).get("samples")
+    return [s for s in samples if isinstance(s, Mapping)] if isinstance(samples, list) else []
+
+
+def _reconstructed(contents: RunContents) -> dict[str, dict[str, np.ndarray]]:
+    """Load originals, reconstructions and errors by sample name; samples without both are out."""
+    columns = ["original", "reconstruction"]
+    folder = contents.path / "reconstructions"
+    loaded = {str(s.get("name", "")): load(folder, s, columns) for s in _samples(contents)}
+    return {name: levels for name, levels in loaded.items() if ERROR in levels}
+
+
+def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray] | None) -> bool:
+    return b is not None and np.array_equal(a["original"], b["original"])
+
+
+def _columns(index: Mapping[str, Any], samples: list[Mapping[str, Any]]) -> list[str]:
+    """Return the columns in order: original, reconstruction, error map, then references."""
+    columns = index.get("columns")
+    if not isinstance(columns, list):
+        columns = list(dict.fromkeys(c for s in samples for c in mapping(s.get("files"))))
+    columns = [str(column) for column in columns]
+    if "original" in columns and "reconstruction" in columns:
+        columns.insert(columns.index("reconstruction") + 1, ERROR)
+    return columns
+
+
+def load(folder: Path, sample: Mapping[str, Any], columns: list[str]) -> dict[str, np.ndarray]:
+    """Read one sample's pictures; the error map's levels are computed from them."""
+    files = mapping(sample.get("files"))
+    levels = {}
+    for column in columns:
+        if not isinstance(files.get(column), str):
+            continue
+        path = folder / files[column]
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue  # an index may only name pictures of its own run
+        try:
+            levels[column] = pictures.read_levels(path)
+        except RunError:
+            continue  # its cell says that the picture is missing
+    original, reconstruction = levels.get("original"), levels.get("reconstruction")
+    if original is None or reconstruction is None or original.shape != reconstruction.shape:
+        return levels
+    return {**levels, ERROR: pictures.error_levels(original, reconstruction)}
+
+
+def _row(
+    sample: Mapping[str, Any],
+    levels: Mapping[str, np.ndarray],
+    headings: Mapping[str, str],
+    end: int,
+) -> Row:
+    cells = []
+    for column, heading in headings.items():
+        picture, caption = None, ""
+        if column in levels:
+            shown = levels[column]
+            if shown.ndim == 2:  # errors are one number per pixel, pictures have colours
+                shown = pictures.error_map(shown, end)
+            picture = pictures.inline(shown, longest=LONGEST)
+            caption = _caption(sample, levels, column)
+        cells.append(Cell(heading, caption, picture))
+    return Row(str(sample.get("name", "")), cells)
+
+
+def _caption(sample: Mapping[str, Any], levels: Mapping[str, np.ndarray], column: str) -> str:
+    """Return the sample's own figures for the reconstruction, a PSNR for every reference."""
+    if column == "original":
+        return ""
+    if levels[column].ndim == 2:
+        return f"mean {number(float(levels[column].mean()), places=1)} levels"
+    if column == "reconstruction":
+        given = {key: sample.get(key) for key in ("psnr", "ssim")}
+        parts = []
+        if is_number(given["psnr"]):
+            parts.append(f"{number(given['psnr'], 'dB')} dB")
+        if is_number(given["ssim"]):
+            parts.append(f"SSIM {number(given['ssim'], places=3)}")
+        if parts:
+            return " · ".join(parts)
+    original = levels.get("original")
+    if original is None or original.shape != levels[column].shape:
+        return ""
+    measured = pictures.psnr(original, levels[column])
+    return "exact" if math.isinf(measured) else f"{number(measured, 'dB')} dB"
