@@ -1,0 +1,135 @@
+"""Autoencoder: encoder + bottleneck + decoder, nothing else.
+
+Shape letters: B batch, C channels, H height, W width, P positions (any number of axes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from pellucid.bottlenecks.contract import Bottleneck
+from pellucid.errors import PellucidError, RecipeError
+from pellucid.records import Latent, Penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderOutput:
+    """What an autoencoder returns for one batch.
+
+    Args:
+        x_hat: the reconstruction, shaped as x, float32, in the run's value range.
+        z: (B, out_channels, P...) what the decoder received.
+        latent: mean, log-variance, codes and quantised latent.
+        penalties: named differentiable scalars of the bottleneck.
+        metrics: named detached measurements of the bottleneck.
+        h: (B, channels, P...) what the encoder returned.
+    """
+
+    x_hat: Tensor
+    z: Tensor
+    latent: Latent
+    penalties: dict[str, Penalty]
+    metrics: dict[str, Tensor]
+    h: Tensor
+
+
+class Autoencoder(nn.Module):
+    """Join three live parts that fit each other.
+
+    Args:
+        encoder: has `in_channels`, `channels`, `stride`; x (B, C, H, W) → h.
+        bottleneck: h → what the decoder receives, with codes and penalties.
+        decoder: has `in_channels`, `out_channels`, `stride`; z → x_hat.
+
+    Raises:
+        RecipeError: when channels or strides of neighbours differ.
+    """
+
+    def __init__(self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module) -> None:
+        super().__init__()
+        _check_fit("encoder.channels", encoder, "bottleneck.channels", bottleneck)
+        _check_fit("bottleneck.out_channels", bottleneck, "decoder.in_channels", decoder)
+        _check_fit("encoder.stride", encoder, "decoder.stride", decoder)
+        self.encoder = encoder
+        self.bottleneck = bottleneck
+        self.decoder = decoder
+        self.in_channels: int = _member(encoder, "in_channels")
+        self.out_channels: int = _member(decoder, "out_channels")
+        self.stride: int = _member(encoder, "stride")
+
+    def forward(self, x: Tensor) -> AutoencoderOutput:
+        """Reconstruct a batch; in train mode the bottleneck samples and updates its statistics."""
+        h = self.encoder(x)
+        out = self.bottleneck(h)
+        x_hat = self.decoder(out.z)
+        return AutoencoderOutput(x_hat, out.z, out.latent, out.penalties, out.metrics, h)
+
+    def encode(self, x: Tensor) -> Latent:
+        """Return the latent as evaluated: mean or nearest codes, no sampling, no update.
+
+        The same in train and eval mode; buffers and modes are left as they were. Gradients flow.
+        """
+        with _evaluating(self):
+            return self.bottleneck(self.encoder(x)).latent
+
+    def decode(self, z: Latent | Tensor) -> Tensor:
+        """Return the reconstruction of a latent: its quantised values when it has them.
+
+        Args:
+            z: a `Latent`, or a tensor (B, out_channels, P...) in the decoder's space.
+        """
+        if isinstance(z, Latent):
+            z = z.mean if z.quantized is None else z.quantized
+        with _evaluating(self.decoder):
+            return self.decoder(z)
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Return the reconstruction of integer codes (B, P...[, L]).
+
+        Raises:
+            PellucidError: when the bottleneck has no codes, or a code is out of range.
+        """
+        return self.decode(self.bottleneck.decode_codes(codes))
+
+    def parameter_count(self) -> int:
+        """Return how many numbers are learned by gradient (buffers such as EMA codes excluded)."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Hold every submodule in eval mode and give each its own mode back."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _member(part: nn.Module, name: str) -> int:
+    value = getattr(part, name, None)
+    if not isinstance(value, int):
+        raise PellucidError(
+            f"{type(part).__name__} does not say its {name}",
+            expected="the attributes of docs/architecture.md, 'The contracts between rooms'",
+        )
+    return value
+
+
+def _check_fit(left_name: str, left: nn.Module, right_name: str, right: nn.Module) -> None:
+    found_left = _member(left, left_name.split(".")[1])
+    found_right = _member(right, right_name.split(".")[1])
+    if found_left != found_right:
+        raise RecipeError(
+            f"{left_name} and {right_name} must be equal",
+            where=f"{type(left).__name__} → {type(right).__name__}",
+            found=f"{left_name} = {found_left}, {right_name} = {found_right}",
+            hint=f"set {right_name} to {found_left}, or {left_name} to {found_right}",
+        )

@@ -1,0 +1,204 @@
+"""What every encoder and decoder promises, checked on every member of the tables.
+
+Shape letters: B batch, C channels, H height, W width.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from pellucid.errors import PellucidError
+from pellucid.models import load_weights, receptive_field, save_weights
+from pellucid.nn import DECODERS, ENCODERS, head_reach
+
+ENCODER_CASES = {
+    "residual": [
+        {"channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2)},
+        {"in_channels": 1, "channels": 5, "stride": 2, "width": 16, "multipliers": (1, 1)},
+        {"channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "attention": True},
+    ],
+    "patch": [
+        {"channels": 6, "patch": 8, "width": 8},
+        {"in_channels": 1, "channels": 5, "patch": 7, "width": 8, "overlap": 2},
+        {"channels": 6, "patch": 6, "width": 8, "overlap": 3},
+    ],
+}
+DECODER_CASES = {
+    "residual": [
+        {"in_channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2)},
+        {"in_channels": 5, "out_channels": 1, "stride": 2, "width": 16, "multipliers": (1, 1)},
+        {"in_channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "attention": True},
+        {"in_channels": 6, "stride": 6, "width": 16, "multipliers": (1, 2), "head": "tanh"},
+    ],
+    "patch": [
+        {"in_channels": 6, "patch": 8, "hidden": 16},
+        {"in_channels": 5, "out_channels": 1, "patch": 7, "hidden": 16, "overlap": 0},
+        {"in_channels": 6, "patch": 6, "hidden": 16, "overlap": 3, "head": "sigmoid"},
+    ],
+}
+EVERY_ENCODER = [(name, kw) for name, cases in ENCODER_CASES.items() for kw in cases]
+EVERY_DECODER = [(name, kw) for name, cases in DECODER_CASES.items() for kw in cases]
+ONE_OF_EACH = [(ENCODERS, name, cases[0]) for name, cases in ENCODER_CASES.items()] + [
+    (DECODERS, name, cases[0]) for name, cases in DECODER_CASES.items()
+]
+EVERYTHING = [(ENCODERS, *case) for case in EVERY_ENCODER] + [
+    (DECODERS, *case) for case in EVERY_DECODER
+]
+
+
+def build(table: dict, name: str, keywords: dict) -> nn.Module:
+    torch.manual_seed(0)
+    return table[name](**keywords)
+
+
+def batch_for(network: nn.Module, cells: int = 6, count: int = 2) -> torch.Tensor:
+    side = cells * network.stride if hasattr(network, "channels") else cells
+    torch.manual_seed(1)
+    return torch.randn(count, network.in_channels, side, side)
+
+
+def test_every_member_has_a_case():
+    assert set(ENCODER_CASES) == set(ENCODERS)
+    assert set(DECODER_CASES) == set(DECODERS)
+
+
+@pytest.mark.parametrize(("name", "keywords"), EVERY_ENCODER)
+def test_encoder_names_what_it_returns(name, keywords):
+    encoder = build(ENCODERS, name, keywords)
+    x_BCHW = batch_for(encoder)
+    h = encoder(x_BCHW)
+    assert h.shape == (2, encoder.channels, 6, 6)
+    assert h.isfinite().all()
+    features = encoder.features(x_BCHW)
+    assert tuple(features) == encoder.intermediates
+    assert torch.equal(features[encoder.intermediates[-1]], h)
+    sides = [feature.shape[-1] for feature in features.values()]
+    assert sides == sorted(sides, reverse=True)
+
+
+@pytest.mark.parametrize(("name", "keywords"), EVERY_DECODER)
+def test_decoder_fills_its_stride_within_the_reach_of_its_head(name, keywords):
+    decoder = build(DECODERS, name, keywords)
+    x_hat = decoder(batch_for(decoder) * 30)
+    side = 6 * decoder.stride
+    assert x_hat.shape == (2, decoder.out_channels, side, side)
+    assert x_hat.dtype == torch.float32
+    low, high = head_reach(decoder.head)
+    assert x_hat.isfinite().all()
+    assert low <= x_hat.min()
+    assert x_hat.max() <= high
+    assert any(decoder.last_layer is parameter for parameter in decoder.parameters())
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), EVERYTHING)
+def test_every_parameter_gets_a_gradient(table, name, keywords):
+    network = build(table, name, keywords)
+    network(batch_for(network)).square().mean().backward()
+    silent = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), EVERYTHING)
+def test_weights_round_trip_through_a_file(table, name, keywords, tmp_path):
+    network = build(table, name, keywords)
+    save_weights(network, tmp_path / "model.safetensors")
+    torch.manual_seed(99)
+    other = table[name](**keywords)
+    x = batch_for(network)
+    assert not torch.equal(other(x), network(x))
+    load_weights(other, tmp_path / "model.safetensors")
+    assert torch.equal(other(x), network(x))
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), EVERYTHING)
+def test_channels_last_changes_nothing(table, name, keywords):
+    network = build(table, name, keywords)
+    x = batch_for(network)
+    expected = network(x)
+    network = network.to(memory_format=torch.channels_last)
+    found = network(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), EVERYTHING)
+def test_bf16_stays_close_to_float32(table, name, keywords):
+    network = build(table, name, keywords)
+    x = batch_for(network)
+    expected = network(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network(x).float()
+    error = (found - expected).square().mean() / expected.var()
+    assert error < 1e-3  # 30 dB below the signal: eight bits through some ten layers
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), EVERYTHING)
+def test_moving_the_content_by_a_cell_moves_the_output(table, name, keywords):
+    """Content on a constant ground, farther from the border than the network looks.
+
+    This holds with GroupNorm and attention too: neither asks where a value stands.
+    """
+    network = build(table, name, keywords).double().eval()
+    encodes = hasattr(network, "channels")
+    cell, out = (network.stride, 1) if encodes else (1, network.stride)
+    local = build(
+        table, name, {**keywords, "attention": False} if "attention" in keywords else keywords
+    )
+    reach = -(-(receptive_field(local) or 0) // cell)
+    cells = 4 * reach + 5
+    ground = torch.full((1, network.in_channels, cells * cell, cells * cell), 0.3).double()
+    content = torch.randn(1, network.in_channels, cell, cell).double()
+    middle = cells // 2 * cell
+    here, there = ground.clone(), ground.clone()
+    here[..., middle : middle + cell, middle : middle + cell] = content
+    there[..., middle : middle + cell, middle + cell : middle + 2 * cell] = content
+    y_here, y_there = network(here), network(there)
+    seen = slice((cells // 2 - reach) * out, (cells // 2 + reach + 1) * out)
+    moved = slice(seen.start + out, seen.stop + out)
+    torch.testing.assert_close(y_there[..., seen, moved], y_here[..., seen, seen])
+    assert y_here[..., seen, seen].std() > 1e-4
+
+
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("stride", [2, 4, 6])
+def test_residual_decoder_draws_no_checkerboard(stride, attention):
+    """A constant latent gives a constant interior: no energy at the harmonics of the stride."""
+    torch.manual_seed(0)
+    decoder = DECODERS["residual"](
+        in_channels=4, stride=stride, width=16, multipliers=(1, 2), attention=attention
+    ).double()
+    z_BCHW = torch.randn(1, 4, 1, 1).double().expand(1, 4, 24, 24)
+    x_hat = decoder(z_BCHW)
+    inner = x_hat[..., 9 * stride : 15 * stride, 9 * stride : 15 * stride]
+    spectrum = torch.fft.fft2(inner).abs()
+    energy_at_mean = spectrum[..., 0, 0].min()
+    spectrum[..., 0, 0] = 0
+    assert spectrum.max() < 1e-5 * energy_at_mean
+
+
+@pytest.mark.parametrize(("name", "keywords"), EVERY_ENCODER)
+def test_sides_that_do_not_fit_are_refused_with_the_nearest_that_do(name, keywords):
+    encoder = build(ENCODERS, name, keywords)
+    stride = encoder.stride
+    with pytest.raises(PellucidError) as caught:
+        encoder(torch.zeros(1, encoder.in_channels, 3 * stride + 1, 2 * stride))
+    assert f"{3 * stride} or {4 * stride} × {2 * stride}" in str(caught.value)
+    assert f"{3 * stride + 1} × {2 * stride}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("table", "name", "keywords"), ONE_OF_EACH)
+def test_another_number_of_channels_is_refused(table, name, keywords):
+    network = build(table, name, keywords)
+    with pytest.raises(PellucidError, match=f"expected: {network.in_channels} channels"):
+        network(batch_for(network)[:, :1].repeat(1, network.in_channels + 1, 1, 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "name", "keywords"), ONE_OF_EACH)
+def test_compiled_equals_eager(table, name, keywords):
+    network = build(table, name, keywords)
+    x = batch_for(network)
+    torch.testing.assert_close(torch.compile(network)(x), network(x), atol=1e-4, rtol=1e-4)
