@@ -45,7 +45,7 @@ class Bottleneck(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, h_BCP: Tensor) -> BottleneckOutput:
-        """Pass (B, channels, P...) through; sample, quantise and update statistics in train mode."""
+        """Pass (B, channels, P...) through; in train mode sample and learn statistics."""
 
     @abc.abstractmethod
     def decode_codes(self, codes: Tensor) -> Tensor:
@@ -71,5 +71,5 @@ class Bottleneck(nn.Module, abc.ABC):
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the quantiser's own output for its own input, with its gradient path."""
 
-    def at_step(self, step: int) -> None:  # noqa: B027 - most bottlenecks have no schedule
+    def at_step(self, step: int) -> None:
         """Set schedules to optimiser step `step`; called before every training step."""

@@ -1,0 +1,115 @@
+"""Finite scalar quantisation: a fixed grid instead of a learned codebook.
+
+Shape letters: B batch, C encoder channels, D grid dimensions, P positions (zero or more axes),
+N = B·P rows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
+from pellucid.bottlenecks.rows import from_rows, to_rows
+from pellucid.functional.code_statistics import code_counts, perplexity, usage
+from pellucid.functional.finite_scalar import (
+    bound,
+    bound_derivative,
+    from_codes,
+    round_through,
+    to_codes,
+)
+from pellucid.records import Latent
+
+
+class FSQ(Bottleneck):
+    """Round a few bounded dimensions to integers; no codebook, no penalty, nothing to collapse.
+
+    After Mentzer et al. 2023. Grid values are scaled to [−1, 1]; rounding is straight-through, so
+    the declared Jacobian is the bound's derivative. All of it runs in float32 under autocast, where
+    half precision would merge neighbouring grid points.
+
+    Args:
+        channels: channels expected from the encoder and handed to the decoder; when they differ
+            from the number of levels, linear maps lead into and out of the grid.
+        levels: grid points per dimension, each ≥ 3; (8, 5, 5, 5) is 1000 codes.
+
+    Raises:
+        RecipeError: when a level count is below 3 or the grid has more than 2³¹ points.
+    """
+
+    grid: Tensor
+
+    def __init__(self, channels: int, *, levels: tuple[int, ...] = (8, 5, 5, 5)) -> None:
+        super().__init__()
+        levels = tuple(levels)
+        is_grid = len(levels) > 0 and min(levels) >= 3 and math.prod(levels) <= 2**31
+        expected = "one or more integers ≥ 3 whose product is at most 2**31"
+        check_arguments("FSQ", {"levels": (is_grid, expected, levels)})
+        self.channels = self.out_channels = channels
+        self.codes = math.prod(levels)
+        self.bits_per_position = math.log2(self.codes)
+        dim = len(levels)
+        project = channels != dim
+        self.in_projection = nn.Linear(channels, dim) if project else nn.Identity()
+        self.out_projection = nn.Linear(dim, channels) if project else nn.Identity()
+        self.register_buffer("grid", torch.tensor(levels), persistent=False)
+
+    def forward(self, h_BCP: Tensor) -> BottleneckOutput:
+        """Return grid points as latents; shapes in `Bottleneck`."""
+        check_features(h_BCP, self.channels, where="FSQ")
+        with torch.autocast(h_BCP.device.type, enabled=False):
+            z_ND = self.in_projection(to_rows(h_BCP).float())
+            unrounded_ND = bound(z_ND, self.grid)
+            digits_ND = round_through(unrounded_ND)
+            codes_N = to_codes(digits_ND.detach(), self.grid)
+            mean_NC = self.out_projection(unrounded_ND / (self.grid // 2))
+            quantized_NC = self.out_projection(digits_ND / (self.grid // 2))
+        z_BCP = from_rows(quantized_NC, h_BCP)
+        codes = codes_N.view(h_BCP.shape[0], *h_BCP.shape[2:])
+        return BottleneckOutput(
+            z=z_BCP.to(h_BCP.dtype),
+            latent=Latent(mean=from_rows(mean_NC, h_BCP), codes=codes, quantized=z_BCP),
+            penalties={},
+            metrics=self._metrics(unrounded_ND.detach(), digits_ND.detach(), codes_N),
+        )
+
+    def _metrics(self, unrounded_ND: Tensor, digits_ND: Tensor, codes_N: Tensor) -> dict:
+        counts_K = code_counts(codes_N, self.codes)
+        error = (unrounded_ND - digits_ND).square().mean()
+        variance = unrounded_ND.var(dim=0, correction=0).mean().clamp(min=1e-12)
+        return {
+            "perplexity": perplexity(counts_K),
+            "usage": usage(counts_K),
+            "quantisation_error_ratio": error / variance,
+            "latent_rms": unrounded_ND.square().mean().sqrt(),
+        }
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Return (B, channels, P...) for codes (B, P...).
+
+        Raises:
+            PellucidError: when a code is not an integer in [0, Π levels).
+        """
+        check_codes(codes, self.codes, where="FSQ.decode_codes")
+        digits_BPD = from_codes(codes.to(torch.int64), self.grid)
+        return self.out_projection(digits_BPD / (self.grid // 2)).movedim(-1, 1)
+
+    def code_space(self, h_BCP: Tensor) -> Tensor:
+        """Return (B, D, P...) in-projected features, before the bound."""
+        check_features(h_BCP, self.channels, where="FSQ")
+        with torch.autocast(h_BCP.device.type, enabled=False):
+            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+
+    def through_code_space(self, z_BDP: Tensor) -> Tensor:
+        """Return grid points in [−1, 1] for unbounded code-space values."""
+        digits_ND = round_through(bound(to_rows(z_BDP), self.grid))
+        return from_rows(digits_ND / (self.grid // 2), z_BDP)
+
+    def declared_vjp(self, z_BCP: Tensor, gradient_BCP: Tensor) -> Tensor:
+        """Return gradient · bound′(z)/⌊L/2⌋, elementwise."""
+        slope_ND = bound_derivative(to_rows(z_BCP), self.grid) / (self.grid // 2)
+        return gradient_BCP * from_rows(slope_ND, z_BCP)

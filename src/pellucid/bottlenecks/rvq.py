@@ -1,0 +1,194 @@
+"""Residual vector quantisation: several codebooks, each coding what the ones before left over.
+
+Shape letters: B batch, C encoder channels, D code dimensions, P positions (zero or more axes),
+N = B·P rows, K codes, L levels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.codebook import Codebook
+from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
+from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
+from pellucid.bottlenecks.residual import quantisation_metrics, quantise
+from pellucid.bottlenecks.rows import from_rows, to_rows
+from pellucid.errors import PellucidError
+from pellucid.functional.straight_through import Estimator, check_estimator, declared_vjp, through
+from pellucid.records import Latent
+
+
+class RVQ(Bottleneck):
+    """Sum one code per level (Zeghidour et al. 2021, algorithm 1); several bit rates in one model.
+
+    There is one straight-through on the sum, so the encoder's gradient does not grow with the
+    number of levels, and all penalties are averages over levels. Penalties as in `VQ`.
+
+    Args:
+        channels: channels expected from the encoder and handed to the decoder.
+        levels: number of codebooks L.
+        codes: size K of each.
+        dim: code dimensions; linear maps lead there and back. None: codes live in feature space.
+        cosine: search by direction (codes keep their length, so that residuals shrink).
+        dropout: share of training samples that use only their first n levels, n uniform in 1…L
+            (Kumar et al. 2023, section 3.2); their codes beyond are −1.
+        update, decay, commitment, codebook_weight, orthogonality, usage_entropy,
+        usage_temperature, init, kmeans_iterations, restart_threshold, estimator: as in `VQ`.
+
+    Raises:
+        RecipeError: when an argument is out of range.
+    """
+
+    estimator: Estimator
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        levels: int = 8,
+        codes: int = 1024,
+        dim: int | None = None,
+        cosine: bool = False,
+        dropout: float = 0.0,
+        update: Literal["ema", "gradient"] = "ema",
+        decay: float = 0.99,
+        commitment: float = 0.25,
+        codebook_weight: float = 1.0,
+        orthogonality: float | None = None,
+        usage_entropy: float | None = None,
+        usage_temperature: float = 1.0,
+        init: Literal["kmeans", "normal"] = "kmeans",
+        kmeans_iterations: int = 10,
+        restart_threshold: float | None = None,
+        estimator: Literal["straight-through", "rotation"] = "straight-through",
+    ) -> None:
+        super().__init__()
+        rules = {
+            "levels": (levels >= 1, "an integer ≥ 1", levels),
+            "dropout": (0 <= dropout <= 1, "a probability in [0, 1]", dropout),
+        }
+        check_arguments("RVQ", rules)
+        self.channels = self.out_channels = channels
+        self.levels, self.codes, self.dropout = levels, codes, dropout
+        self.estimator = check_estimator(estimator)
+        self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
+        self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)
+        self.codebooks = nn.ModuleList(
+            Codebook(
+                codes,
+                channels if dim is None else dim,
+                cosine=cosine,
+                update=update,
+                decay=decay,
+                init=init,
+                kmeans_iterations=kmeans_iterations,
+                restart_threshold=restart_threshold,
+            )
+            for _ in range(levels)
+        )
+        self.bits_per_position = levels * math.log2(codes)
+        self.weights = PenaltyWeights(
+            update=update,
+            commitment=commitment,
+            codebook=codebook_weight,
+            orthogonality=orthogonality,
+            usage_entropy=usage_entropy,
+            usage_temperature=usage_temperature,
+        )
+
+    def forward(self, h_BCP: Tensor, *, levels: int | None = None) -> BottleneckOutput:
+        """Return the sum of each position's codes; learn the codebooks in train mode.
+
+        Args:
+            h_BCP: (B, channels, P...) features.
+            levels: quantise with the first n levels only; None takes all, or in train mode as many
+                as `dropout` draws.
+
+        Raises:
+            PellucidError: for other shapes, or a number of levels outside 1…L.
+        """
+        check_features(h_BCP, self.channels, where="RVQ")
+        codebooks = self._first(levels)
+        with torch.autocast(h_BCP.device.type, enabled=False):
+            z_ND = self.in_projection(to_rows(h_BCP).float())
+            used_N = self._draw_levels(h_BCP) if levels is None else None
+            found = quantise(z_ND, codebooks, learn=self.training, used_N=used_N)
+            q_ND = through(z_ND, found.vectors, self.estimator)
+            quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
+            penalties = codebook_penalties(z_ND, codebooks, found, self.weights)
+        quantized_BCP = from_rows(quantized_NC, h_BCP)
+        codes = found.codes.view(h_BCP.shape[0], *h_BCP.shape[2:], len(codebooks))
+        return BottleneckOutput(
+            z=quantized_BCP.to(h_BCP.dtype),
+            latent=Latent(from_rows(mean_NC, h_BCP), codes=codes, quantized=quantized_BCP),
+            penalties=penalties,
+            metrics=quantisation_metrics(z_ND, found),
+        )
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Return (B, channels, P...) for codes (B, P..., n) of the first n ≤ L levels.
+
+        Fewer levels are a lower bit rate; −1 stands for a level that was not sent.
+
+        Raises:
+            PellucidError: when a code is not an integer in [−1, K), or there are too many levels.
+        """
+        check_codes(codes, self.codes, where="RVQ.decode_codes", lowest=-1)
+        if codes.dim() < 2:
+            raise PellucidError(
+                "residual codes end in an axis of levels",
+                where="RVQ.decode_codes",
+                expected=f"(B, positions..., 1 to {self.levels})",
+                found=tuple(codes.shape),
+            )
+        total = 0.0
+        for codebook, level in zip(self._first(codes.shape[-1]), codes.unbind(-1), strict=True):
+            total = total + codebook.lookup(level.clamp(min=0)) * (level >= 0).unsqueeze(-1)
+        return self.out_projection(total).movedim(-1, 1)
+
+    def code_space(self, h_BCP: Tensor) -> Tensor:
+        """Return (B, D, P...) in-projected features."""
+        check_features(h_BCP, self.channels, where="RVQ")
+        with torch.autocast(h_BCP.device.type, enabled=False):
+            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+
+    def through_code_space(self, z_BDP: Tensor) -> Tensor:
+        """Return the sum of all levels' codes (B, D, P...) for code-space values."""
+        z_ND = to_rows(z_BDP)
+        return from_rows(through(z_ND, self._quantise_all(z_ND), self.estimator), z_BDP)
+
+    def declared_vjp(self, z_BCP: Tensor, gradient_BCP: Tensor) -> Tensor:
+        """Return Jᵀ·gradient: once the identity, or the rotation of z to the sum."""
+        z_ND = to_rows(z_BCP)
+        vjp_ND = declared_vjp(z_ND, self._quantise_all(z_ND), to_rows(gradient_BCP), self.estimator)
+        return from_rows(vjp_ND, z_BCP)
+
+    def _quantise_all(self, z_ND: Tensor) -> Tensor:
+        return quantise(z_ND, self._first(None), learn=False).vectors
+
+    def _first(self, levels: int | None) -> list[Codebook]:
+        levels = self.levels if levels is None else levels
+        if not 1 <= levels <= self.levels:
+            raise PellucidError(
+                "this many residual levels do not exist",
+                where="RVQ",
+                expected=f"1 … {self.levels}",
+                found=levels,
+            )
+        return list(self.codebooks)[:levels]  # type: ignore[arg-type]
+
+    def _draw_levels(self, h_BCP: Tensor) -> Tensor | None:
+        """Return (N,) numbers of levels, one draw per sample, or None for all levels."""
+        if not self.training or self.dropout == 0:
+            return None
+        batch, device = h_BCP.shape[0], h_BCP.device
+        drawn_B = torch.randint(1, self.levels + 1, (batch,), device=device)
+        drops_B = torch.rand(batch, device=device) < self.dropout
+        return torch.where(drops_B, drawn_B, self.levels).repeat_interleave(
+            math.prod(h_BCP.shape[2:])
+        )
