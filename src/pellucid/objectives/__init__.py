@@ -1,0 +1,35 @@
+"""Objectives: weighted sums of named terms, each a module (x_hat, target) → scalar."""
+
+from pellucid.objectives.detail import Edge, FocalFrequency
+from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
+from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
+from pellucid.objectives.pixel import L1, L2, Charbonnier
+from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
+from pellucid.objectives.term import Term
+
+TERMS: dict[str, type[Term]] = {
+    "l1": L1,
+    "l2": L2,
+    "charbonnier": Charbonnier,
+    "ssim": SSIMLoss,
+    "ms-ssim": MSSSIMLoss,
+    "edge": Edge,
+    "focal-frequency": FocalFrequency,
+}
+
+__all__ = [
+    "L1",
+    "L2",
+    "TERMS",
+    "Charbonnier",
+    "Edge",
+    "FocalFrequency",
+    "GradientShare",
+    "MSSSIMLoss",
+    "Objective",
+    "ObjectiveOutput",
+    "SSIMLoss",
+    "Term",
+    "Weighted",
+    "gradient_shares",
+]

@@ -1,0 +1,248 @@
+"""One contract for every term: the same laws, whatever it measures."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.functional.value_range import ValueRange
+from pellucid.objectives import (
+    L1,
+    L2,
+    TERMS,
+    Charbonnier,
+    Edge,
+    FocalFrequency,
+    MSSSIMLoss,
+    Objective,
+    SSIMLoss,
+    Term,
+    Weighted,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A member and what is true of it.
+
+    Args:
+        term: as a recipe would build it.
+        differentiable: the same kind with arguments that make its gradient exact, where the
+            plain one holds a part constant on purpose.
+        any_shape: it measures (B, 1, T) as well as images.
+        degree: value at 2·error over value at error is 2^degree; None when not homogeneous.
+    """
+
+    term: Term
+    differentiable: Term | None = None
+    any_shape: bool = False
+    degree: int | None = None
+
+
+CASES = {
+    "l1": Case(L1(), any_shape=True, degree=1),
+    "l2": Case(L2(), any_shape=True, degree=2),
+    "charbonnier": Case(Charbonnier(), any_shape=True),
+    "ssim": Case(SSIMLoss()),
+    "ms-ssim": Case(MSSSIMLoss()),
+    "edge": Case(Edge(), degree=1),
+    "focal-frequency": Case(FocalFrequency(), differentiable=FocalFrequency(alpha=0.0), degree=2),
+}
+every_term = pytest.mark.parametrize("name", sorted(TERMS))
+
+
+def images(*shape, seed=0, dtype=torch.float32):
+    """Two unequal batches of images in [0, 1] with structure in common."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(shape or (2, 3, 24, 24), generator=generator, dtype=dtype)
+    y = (x + 0.2 * torch.randn(x.shape, generator=generator, dtype=dtype)).clamp(0, 1)
+    return y, x
+
+
+def value_and_gradient(term, y, x):
+    y = y.clone().requires_grad_()
+    value = term(y, x)
+    (gradient,) = torch.autograd.grad(value, y)
+    return value.detach(), gradient
+
+
+def test_every_member_has_a_case():
+    assert set(CASES) == set(TERMS)
+    assert all(type(CASES[name].term) is TERMS[name] for name in TERMS)
+
+
+@every_term
+def test_constructors_take_plain_keywords(name):
+    assert isinstance(TERMS[name](), Term)
+    with pytest.raises(TypeError):
+        TERMS[name](1.0)
+
+
+@every_term
+def test_is_smallest_at_equality(name):
+    term = CASES[name].term
+    y, x = images()
+    torch.testing.assert_close(term(x, x), torch.tensor(term.minimum), atol=1e-6, rtol=1e-5)
+    assert term(y, x) > term.minimum + 1e-4
+    assert term(y, x).shape == ()
+
+
+@every_term
+@pytest.mark.parametrize("where", ["unequal", "equal", "constant", "both constant", "black"])
+def test_gradients_are_finite_everywhere(name, where):
+    y, x = images()
+    flat = torch.full_like(x, 0.4)
+    y, x = {
+        "unequal": (y, x),
+        "equal": (x, x),
+        "constant": (flat, x),
+        "both constant": (flat, flat),
+        "black": (torch.zeros_like(x), torch.zeros_like(x)),
+    }[where]
+    value, gradient = value_and_gradient(CASES[name].term, y, x)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    if where == "unequal":
+        assert gradient.abs().sum() > 0
+    if where == "both constant":
+        assert gradient.abs().max() < 1e-6
+
+
+@every_term
+def test_is_symmetric(name):
+    y, x = images()
+    torch.testing.assert_close(CASES[name].term(y, x), CASES[name].term(x, y))
+
+
+@every_term
+def test_repeating_the_batch_changes_nothing(name):
+    term = CASES[name].term
+    y, x = images()
+    value, gradient = value_and_gradient(term, y, x)
+    twice, twice_gradient = value_and_gradient(term, torch.cat([y, y]), torch.cat([x, x]))
+    torch.testing.assert_close(twice, value)
+    torch.testing.assert_close(twice_gradient[:2] * 2, gradient, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(CASES) if CASES[name].degree])
+def test_doubling_the_error_scales_as_stated(name):
+    case = CASES[name]
+    y, x = images()
+    torch.testing.assert_close(case.term(x + 2 * (y - x), x), case.term(y, x) * 2**case.degree)
+
+
+@every_term
+def test_half_precision_is_measured_in_full(name):
+    term = CASES[name].term
+    y, x = (t.bfloat16() for t in images())
+    expected = term(y.float(), x.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value, gradient = value_and_gradient(term, y, x)
+    assert value.dtype == torch.float32
+    assert gradient.dtype == torch.bfloat16
+    assert torch.equal(value, expected)
+
+
+@every_term
+def test_gradient_matches_finite_differences(name):
+    term = CASES[name].differentiable or CASES[name].term
+    y, x = images(1, 2, 12, 13, dtype=torch.float64)
+    if name == "ms-ssim":
+        y, x = images(1, 1, 22, 22, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda t: term(t, x), y.requires_grad_(), fast_mode=True)
+
+
+@every_term
+def test_sound_is_measured_or_refused_in_words(name):
+    y, x = images(2, 1, 100)
+    if CASES[name].any_shape:
+        assert CASES[name].term(y, x).isfinite()
+    else:
+        with pytest.raises(PellucidError, match="images are needed"):
+            CASES[name].term(y, x)
+
+
+@every_term
+def test_shapes_must_agree(name):
+    with pytest.raises(PellucidError, match="differ in shape"):
+        CASES[name].term(torch.rand(2, 3, 24, 24), torch.rand(2, 1, 24, 24))
+
+
+@every_term
+def test_weight_zero_measures_without_a_gradient(name):
+    y, x = images()
+    y.requires_grad_()
+    beside = "l1" if name != "l1" else "l2"
+    terms = {name: Weighted(CASES[name].term, 0.0), beside: Weighted(CASES[beside].term, 1.0)}
+    output = Objective(terms, ValueRange(0, 1))(y, x)
+    observed = output.terms[name]
+    torch.testing.assert_close(observed.value, CASES[name].term(y, x).detach())
+    assert not observed.value.requires_grad
+    assert not observed.weighted.requires_grad
+    torch.testing.assert_close(output.total, output.terms[beside].weighted)
+
+
+@every_term
+def test_the_objective_gives_each_term_its_range(name):
+    """A run in [−1, 1] or [0, 255] measures SSIM as a run in [0, 1] does."""
+    term = CASES[name].term
+    y, x = images()
+    for run in (ValueRange(-1, 1), ValueRange(0, 255)):
+        objective = Objective({name: Weighted(term, 1.0)}, run)
+        y_run, x_run = run.from_unit(y), run.from_unit(x)
+        expected = term(y, x) if term.expects == ValueRange(0, 1) else term(y_run, x_run)
+        torch.testing.assert_close(objective(y_run, x_run).total, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_l1_and_l2_are_means_over_all_elements():
+    x = torch.zeros(2, 3, 4, 5)
+    assert L1()(x + 0.5, x).item() == pytest.approx(0.5)
+    assert L2()(x - 0.5, x).item() == pytest.approx(0.25)
+
+
+def test_charbonnier_is_l1_far_away_and_round_near():
+    x = torch.zeros(100)[None]
+    term = Charbonnier(epsilon=0.01)
+    assert term(x + 1, x).item() == pytest.approx(1, abs=1e-4)
+    assert term.minimum == 0.01
+    _, gradient = value_and_gradient(term, x + 1e-4, x)
+    assert gradient.sum().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_edge_sees_slopes_but_no_offset():
+    _, x = images()
+    assert Edge()(x + 0.3, x).item() == pytest.approx(0, abs=1e-6)
+    ramp = 0.01 * torch.arange(24).expand(2, 3, 24, 24)
+    assert Edge()(x + ramp, x).item() == pytest.approx(0.005, rel=1e-3)
+
+
+def test_ms_ssim_still_teaches_an_anticorrelated_image():
+    _, x = images(1, 1, 32, 32)
+    value, gradient = value_and_gradient(MSSSIMLoss(), 1 - x, x)
+    assert 0.9 < value <= 1
+    assert gradient.isfinite().all()
+    assert gradient.abs().max() < 1
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Charbonnier(epsilon=0.0), "radius"),
+        (lambda: Charbonnier(epsilon=math.nan), "radius"),
+        (lambda: SSIMLoss(window=10), "odd"),
+        (lambda: SSIMLoss(sigma=0.0), "width"),
+        (lambda: MSSSIMLoss(scales=6), "one to five"),
+        (lambda: FocalFrequency(alpha=-1.0), "not negative"),
+    ],
+)
+def test_wrong_arguments(build, message):
+    with pytest.raises(PellucidError, match=message):
+        build()
+
+
+def test_images_below_the_window_are_refused():
+    with pytest.raises(PellucidError, match="at least 11×11"):
+        SSIMLoss()(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
+    assert SSIMLoss(window=7)(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)).isfinite()
