@@ -1,0 +1,254 @@
+"""Images for training and evaluation: read once, split once, cropped on demand.
+
+A folder is read by the rules of `reading`, an array by those of `arrays`; both are then brought to
+the wanted channels and size by the rules of `preparing`, split by those of `splits`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from pellucid.data.cache import PixelCache
+from pellucid.data.crops import grid_crops
+from pellucid.data.dataset import Augmentation, ImageSplit
+from pellucid.data.degrading import Degradation
+from pellucid.data.duplicates import find_duplicates, merge_groups
+from pellucid.data.opening import open_source
+from pellucid.data.preparing import Preparation
+from pellucid.data.report import DataReport, describe
+from pellucid.data.scan import Scan, scan
+from pellucid.data.sources import Source
+from pellucid.data.splits import SPLITS, Fractions, assign, fingerprint, reassign
+from pellucid.errors import DataError
+from pellucid.functional.value_range import ValueRange
+
+
+class ImageData:
+    """Read images and offer `.train`, `.validation` and `.test`.
+
+    Also `.splits` (JSON: who is where, with content digests), `.report` (`DataReport`),
+    `.value_range`, `.classes`, `.size`, `.channels`.
+
+    Args:
+        path: folder of images, .npy or .npz; wins over `name`.
+        name: a set to use without a path.
+        root: folder of downloaded sets; default ~/.cache/pellucid/datasets.
+        size: side of the square crops in pixels.
+        channels: 1 (luma) or 3.
+        resize: the short side becomes round(size · resize) before cropping, at least `size`;
+            None crops at native resolution. Smaller images are enlarged up to twice, smaller ones
+            still are skipped; with None, any below `size`.
+        value_range: model values of black and white.
+        validation: share of the groups held out for choices made while training.
+        test: share of the groups held out for the final numbers; a named set with test images of
+            its own keeps those instead.
+        group: what is never divided between splits: each file, each folder, or files that differ
+            only in a trailing number ("stem"). An .npz may hold `groups` instead.
+        splits: `.splits` of an earlier run to keep to; shares and seed then divide nothing anew.
+            Images that came later are left out; missing or changed ones are an error.
+        train_crops: samples per training image and epoch.
+        crops_per_image: evaluation crops per image, on an even grid.
+        random_crop: crop training images at random places, else where evaluation would.
+        flip: mirror training images at random.
+        noise: worst noise on the training input (not its target), see `Degradation`.
+        blur: worst blur, likewise.
+        jpeg: worst JPEG quality, likewise.
+        float_range: values of black and white in floating-point files and arrays.
+        cache_megabytes: memory for prepared images; the rest is decoded when asked for.
+        strict: fail on the first unusable image instead of skipping and counting it.
+        seed: of splits and augmentation.
+
+    Raises:
+        DataError: when the images cannot be used; says which and what would do.
+        RecipeError: when `name` or `group` does not exist.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        name: Literal["photographs", "cifar10", "mnist", "fashion-mnist"] | None = None,
+        root: str | None = None,
+        size: int = 64,
+        channels: Literal[1, 3] = 3,
+        resize: float | None = 1.125,
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        validation: float = 0.1,
+        test: float = 0.1,
+        group: Literal["file", "folder", "stem"] = "file",
+        splits: Mapping[str, Any] | None = None,
+        train_crops: int = 1,
+        crops_per_image: int = 1,
+        random_crop: bool = True,
+        flip: bool = True,
+        noise: float = 0.0,
+        blur: float = 0.0,
+        jpeg: int | None = None,
+        float_range: tuple[float, float] = (0.0, 1.0),
+        cache_megabytes: int = 1024,
+        strict: bool = False,
+        seed: int = 0,
+    ) -> None:
+        _check_form(size, channels, resize, float_range, seed)
+        _check_counts(train_crops, crops_per_image, cache_megabytes)
+        self.size, self.channels, self.seed = size, int(channels), seed
+        self.value_range = ValueRange(*value_range)
+        self._fractions = Fractions(validation, test)
+        augmentation = Augmentation(random_crop, flip, Degradation(noise, blur, jpeg), seed)
+        source = open_source(path, name, root=root, group=group, float_range=float_range)
+        self.classes = source.classes
+
+        short_side = None if resize is None else round(size * resize)
+        preparation = Preparation(channels, short_side)
+        smallest = size if resize is None else math.ceil(size / 2)
+        budget = cache_megabytes * 1_000_000
+        seen = scan(source, preparation, smallest=smallest, cache_bytes=budget, strict=strict)
+        if not seen.usable:
+            raise _nothing_usable(source, seen, size, smallest)
+        duplicates = find_duplicates(seen.usable)
+        groups = merge_groups([source.groups[m.index] for m in seen.usable], duplicates.exact)
+        split_of = self._split(source, seen, groups, splits)
+
+        kept = sum(name is not None for name in split_of)
+        left_out = len(split_of) - kept
+        self.report: DataReport = describe(
+            source,
+            seen,
+            duplicates,
+            examined=len(source),
+            measured_at="native size" if short_side is None else f"short side {short_side} pixels",
+            split_of={m.index: s for m, s in zip(seen.usable, split_of, strict=True) if s},
+            remarks=[f"{left_out} images are not in the written splits and are left out"]
+            if left_out
+            else [],
+        )
+        pixels = PixelCache(source.reader, preparation, seen.images_HWC)
+        build = _SplitBuilder(source, seen, groups, split_of, pixels, size, self.value_range)
+        self.train: ImageSplit = build("train", 1, train_crops, augmentation)
+        self.validation: ImageSplit = build("validation", crops_per_image)
+        self.test: ImageSplit = build("test", crops_per_image)
+
+    def _split(
+        self, source: Source, seen: Scan, groups: list[str], written: Mapping[str, Any] | None
+    ) -> list[str | None]:
+        """Return the split of every usable image (None: left out) and set `self.splits`."""
+        names = [source.names[m.index] for m in seen.usable]
+        digests = {name: m.digest for name, m in zip(names, seen.usable, strict=True)}
+        split_of: list[str | None] = []
+        if written is not None:
+            kept = reassign(written, digests, source.where)
+            split_of += [kept.get(name) for name in names]
+        else:
+            official = source.official_test
+            tested = None if official is None else [m.index in official for m in seen.usable]
+            split_of += assign(
+                groups, self._fractions, self.seed, official_test=tested, where=source.where
+            )
+        items = {
+            split: {n: digests[n] for n, s in zip(names, split_of, strict=True) if s == split}
+            for split in SPLITS
+        }
+        self.splits: dict[str, Any] = {
+            "source": source.where,
+            "seed": self.seed,
+            "fingerprint": fingerprint({k: v for part in items.values() for k, v in part.items()}),
+            "items": items,
+        }
+        return split_of
+
+
+@dataclasses.dataclass(frozen=True)
+class _SplitBuilder:
+    """Build the dataset of one split from what the splits share."""
+
+    source: Source
+    seen: Scan
+    groups: list[str]
+    split_of: list[str | None]
+    pixels: PixelCache
+    size: int
+    value_range: ValueRange
+
+    def __call__(
+        self, split: str, crops: int, repeats: int = 1, augmentation: Augmentation | None = None
+    ) -> ImageSplit:
+        chosen = [m for m, s in zip(self.seen.usable, self.split_of, strict=True) if s == split]
+        places = [
+            (m.index, *place) for m in chosen for place in grid_crops(*m.prepared, self.size, crops)
+        ]
+        table = np.array(places * repeats, np.int64).reshape(-1, 3)
+        numbers = {name: number for number, name in enumerate(sorted(set(self.groups)))}
+        group_of = np.full(len(self.source), -1, np.int64)
+        for m, name in zip(self.seen.usable, self.groups, strict=True):
+            group_of[m.index] = numbers[name]
+        labels = self.source.labels
+        return ImageSplit(
+            self.pixels,
+            table,
+            self.size,
+            self.value_range,
+            self.source.names,
+            group_of,
+            None if labels is None else np.array(labels, np.int64),
+            augmentation,
+        )
+
+
+def _check_form(
+    size: int,
+    channels: int,
+    resize: float | None,
+    float_range: tuple[float, float],
+    seed: int,
+) -> None:
+    if size < 1:
+        raise DataError("crops need a size", where="data.size", expected="≥ 1", found=size)
+    if channels not in (1, 3):
+        raise DataError(
+            "no such number of channels", where="data.channels", expected="1 or 3", found=channels
+        )
+    if resize is not None and round(size * resize) < size:
+        raise DataError(
+            "the resized image would be smaller than the crop",
+            where="data.resize",
+            expected="at least 1, or null for native resolution",
+            found=resize,
+        )
+    if not float_range[0] < float_range[1]:
+        raise DataError(
+            "a range must rise", where="data.float_range", expected="black < white",
+            found=list(float_range),
+        )  # fmt: skip
+    if seed < 0:
+        raise DataError("a seed is not negative", where="data.seed", found=seed)
+
+
+def _check_counts(train_crops: int, crops_per_image: int, cache_megabytes: int) -> None:
+    for key, value, least in (
+        ("train_crops", train_crops, 1),
+        ("crops_per_image", crops_per_image, 1),
+        ("cache_megabytes", cache_megabytes, 0),
+    ):
+        if value < least:
+            raise DataError(
+                f"'{key}' is too small", where=f"data.{key}", expected=f"≥ {least}", found=value
+            )
+
+
+def _nothing_usable(source: Source, seen: Scan, size: int, smallest: int) -> DataError:
+    counts = collections.Counter(skip.reason for skip in seen.skipped)
+    first = seen.skipped[0]
+    only_small = set(counts) == {"too small"}
+    return DataError(
+        "none of the images can be used",
+        where=source.where,
+        expected=f"images with a short side of at least {smallest} pixels for crops of {size}",
+        found=", ".join(f"{n} × {reason}" for reason, n in counts.most_common())
+        + f"; the first is {source.names[first.index]} ({first.reason}: {first.detail})",
+        hint="choose a smaller data.size" if only_small else None,
+    )
