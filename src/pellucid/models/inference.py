@@ -126,7 +126,7 @@ def _tilings(
     if inside is None or positions is None:
         reach = tile // 4  # endless: the best that half a tile of overlap can do
     else:
-        reach = inside + positions * stride
+        reach = round_up(inside, stride) + positions * stride  # a cell is right as a whole or not
     if overlap is None:
         overlap = min(2 * reach + 4 * stride, tile // 2)
     rows, columns = (
