@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -58,9 +59,7 @@ def train_linear_vae(x_ND: torch.Tensor, kl_weight: float, steps: int = 2500) ->
 @pytest.mark.parametrize("kl_weight", [0.002, 0.02, 0.1])
 def test_a_trained_linear_vae_reaches_the_prediction(kl_weight: float) -> None:
     x_ND = correlated_data()
-    expected = linear_vae(
-        eigenvalues_of(x_ND), kl_weight=kl_weight, elements=D, latent_size=LATENT
-    )
+    expected = linear_vae(eigenvalues_of(x_ND), kl_weight=kl_weight, elements=D, latent_size=LATENT)
     model = train_linear_vae(x_ND, kl_weight)
     with torch.no_grad():
         mean = model.encoder(x_ND)
@@ -97,8 +96,8 @@ def test_rate_and_error_move_in_opposite_directions_with_the_weight() -> None:
         linear_vae(lam, kl_weight=w, elements=32, latent_size=20)
         for w in torch.logspace(-4, 0, 12).tolist()
     ]
-    assert all(a.kl >= b.kl for a, b in zip(found, found[1:], strict=False))
-    assert all(a.mse_mean <= b.mse_mean for a, b in zip(found, found[1:], strict=False))
+    assert all(a.kl >= b.kl for a, b in itertools.pairwise(found))
+    assert all(a.mse_mean <= b.mse_mean for a, b in itertools.pairwise(found))
     assert all(f.mse_mean <= f.mse_sampled for f in found)
 
 
@@ -135,9 +134,7 @@ def test_posterior_gain_gives_the_error_of_the_mean() -> None:
 )
 def test_impossible_sizes_are_refused(kl_weight: float, elements: int, latent_size: int) -> None:
     with pytest.raises(PellucidError, match="no linear VAE has these sizes"):
-        linear_vae(
-            torch.ones(3), kl_weight=kl_weight, elements=elements, latent_size=latent_size
-        )
+        linear_vae(torch.ones(3), kl_weight=kl_weight, elements=elements, latent_size=latent_size)
 
 
 def test_unsorted_eigenvalues_are_refused() -> None:

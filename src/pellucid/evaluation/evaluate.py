@@ -1,0 +1,242 @@
+"""Evaluate an autoencoder on held-out samples: numbers with intervals, beside references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import DataError
+from pellucid.evaluation.beside import MeasuredReference, measure_reference, reference_images
+from pellucid.evaluation.gallery import save_gallery, spread_by_psnr
+from pellucid.evaluation.passes import Pass, Reconstructor, batches, sweep
+from pellucid.evaluation.protocol import Progress, Protocol, Steps
+from pellucid.evaluation.rate import bits_per_sample, per_pixel
+from pellucid.evaluation.record import Evaluation
+from pellucid.functional.bootstrap import bootstrap_interval
+from pellucid.functional.value_range import ValueRange
+from pellucid.models.autoencoder import Autoencoder
+from pellucid.models.precision import Precision, resolve_precision
+from pellucid.records import MetricValue
+from pellucid.references.codecs import Codec
+from pellucid.references.ladder import ladder
+from pellucid.references.linear import PCAReference
+from pellucid.references.samples import affordable, collect, entry, items, spaced
+from pellucid.run_folder import RunFolder
+
+
+def evaluate(
+    autoencoder: Autoencoder,
+    train_set: Any,
+    held_out_set: Any,
+    *,
+    value_range: ValueRange,
+    kl_weight: float | None = None,
+    batch_size: int = 64,
+    max_samples: int = 10_000,
+    reference_samples: int = 2048,
+    codecs: tuple[Codec, ...] = ("jpeg", "webp"),
+    save_reconstructions: int = 8,
+    resamples: int = 1000,
+    seed: int = 0,
+    precision: Precision = "float32",
+    folder: RunFolder | None = None,
+    weights: str = "as given",
+    split: str = "test",
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model on the very crops it is fed, and references on the same ones.
+
+    The model runs in evaluation mode without gradients and is left as it was found; the global
+    random state is not touched.
+
+    Args:
+        autoencoder: on any device.
+        train_set: map-style dataset of {"x", "target", ...}; references are fitted on its targets.
+        held_out_set: map-style dataset of {"x", "target", "group"[, "label"]}.
+        value_range: of the samples.
+        kl_weight: w of ΣKL beside a mean-reduced squared error, for R3; None where there is none.
+        batch_size: samples at once.
+        max_samples: at most so many held-out samples, evenly spaced over the set.
+        reference_samples: references are fitted on, and measured on, at most so many samples.
+        codecs: file formats to compare with at the model's own bits.
+        save_reconstructions: samples written as PNGs, spread evenly from best to worst.
+        resamples: of the bootstrap over groups.
+        seed: of the bootstrap and of R0's pairing.
+        precision: in which the model computes; "auto" takes bf16 where it helps.
+        folder: where evaluation.json and reconstructions/ go; None writes nothing.
+        weights: which weights these are, stated in the result.
+        split: which split `held_out_set` is, stated in the result.
+        progress: called with (done, total) steps.
+
+    Raises:
+        DataError: for fewer than two held-out samples, or samples of different shapes.
+        PellucidError: when a reconstruction is not finite.
+        RunError: when a file cannot be written.
+    """
+    indices = _indices(held_out_set, max_samples, split)
+    elements = entry(items(held_out_set, indices[:1])[0]).numel()
+    count = min(reference_samples, affordable(elements))
+    chosen = spaced(len(indices), count)
+    protocol = Protocol(value_range, batch_size, resamples, seed)
+    steps = Steps(progress, len(indices) + (2 + len(codecs)) * len(chosen))
+    reconstruct = Reconstructor(autoencoder, precision)
+
+    measured = sweep(reconstruct, held_out_set, indices, protocol, steps)
+    bits = bits_per_sample(measured, reconstruct, held_out_set, indices, protocol)
+
+    train_NCHW = collect(train_set, count)
+    x_NCHW = _targets(held_out_set, [indices[i] for i in chosen], protocol)
+    numbers = reconstruct.numbers(measured.latent_shape)
+    pca = PCAReference.fit(train_NCHW, numbers, stride=autoencoder.stride)
+    rungs = ladder(
+        train_NCHW,
+        x_NCHW,
+        numbers,
+        autoencoder.stride,
+        kl_weight=kl_weight,
+        peak=value_range.width,
+        samples=count,
+        seed=seed,
+        pca=pca,
+    )
+    own = {name: values[chosen] for name, values in measured.paired.per_image.items()}
+    groups = [measured.samples["group"][i] for i in chosen]
+    beside = {
+        name: measure_reference(images, x_NCHW, own, groups, protocol, steps)
+        for name, images in reference_images(
+            train_NCHW, x_NCHW, pca, codecs, bits.value, value_range
+        ).items()
+    }
+
+    result = Evaluation(
+        split=split,
+        weights=weights,
+        precision=resolve_precision(reconstruct.device, precision),
+        metrics=_metrics(measured, bits, x_NCHW, protocol),
+        ladder=rungs,
+        references={name: found.reference for name, found in beside.items()},
+        differences={name: found.differences for name, found in beside.items()},
+        codes={"levels": measured.usage.per_level()} if measured.usage else {},
+        latent=_latent(measured, numbers, protocol),
+        spectrum=measured.paired.spectrum_json(),
+        labels=_by_label(measured),
+        samples=measured.samples,
+    )
+    if folder is not None:
+        folder.write_json(folder.evaluation, result.to_json())
+        if save_reconstructions > 0:
+            _save(folder, reconstruct, held_out_set, measured, chosen, beside, save_reconstructions)
+    return result
+
+
+def _indices(held_out_set: Any, max_samples: int, split: str) -> list[int]:
+    if len(held_out_set) < 2 or max_samples < 2:
+        raise DataError(
+            f"too few {split} samples to evaluate on",
+            expected="at least 2, for an interval",
+            found=min(len(held_out_set), max_samples),
+            hint="hold more of the data out: data.validation, data.test",
+        )
+    return spaced(len(held_out_set), max_samples)
+
+
+def _targets(dataset: Any, indices: Sequence[int], protocol: Protocol) -> Tensor:
+    parts = batches(dataset, indices, protocol.batch_size)
+    return torch.cat([part.target for part in parts]).float()
+
+
+def _metrics(
+    measured: Pass, bits: MetricValue, x_NCHW: Tensor, protocol: Protocol
+) -> dict[str, MetricValue]:
+    """Return every metric: pairs, raw error, rate, codes."""
+    metrics = measured.paired.compute(resamples=protocol.resamples, seed=protocol.seed)
+    mse = bootstrap_interval(
+        measured.samples["mse"],
+        measured.samples["group"],
+        resamples=protocol.resamples,
+        seed=protocol.seed,
+    )
+    low, high = protocol.value_range.low, protocol.value_range.high
+    raw = f"per element, values in [{low:g}, {high:g}], no clamping or rounding"
+    metrics["mse"] = MetricValue(
+        mse.value, "squared value", mse.low, mse.high, mse.n, f"squared error {raw}"
+    )
+    variance = measured.variance.value()
+    if variance > 0:
+        metrics["fvu"] = MetricValue(
+            mse.value / variance,
+            "1",
+            None if mse.low is None else mse.low / variance,
+            None if mse.high is None else mse.high / variance,
+            mse.n,
+            "MSE / Var(x), variance around the held-out mean sample, taken as known; " + raw,
+        )
+    metrics["bits_per_pixel"] = per_pixel(bits, math.prod(x_NCHW.shape[2:]))
+    if measured.usage is not None:
+        metrics.update(measured.usage.compute())
+    return metrics
+
+
+def _latent(measured: Pass, numbers: int, protocol: Protocol) -> dict[str, Any]:
+    """Return the latent's shape, its numbers, and a Gaussian's rate."""
+    node: dict[str, Any] = {"shape": list(measured.latent_shape), "numbers": numbers}
+    if measured.rate is not None:
+        found = measured.rate.compute(resamples=protocol.resamples, seed=protocol.seed)
+        node.update({name: value.to_json() for name, value in found.items()})
+        per_dimension = measured.rate.kl_per_dimension.sort(descending=True).values
+        node["kl_sorted_nats"] = [round(v, 5) for v in per_dimension[:1024].tolist()]
+    return node
+
+
+def _by_label(measured: Pass) -> dict[str, Any]:
+    """Return n and mean PSNR and SSIM of each label."""
+    labels = np.asarray(measured.labels)
+    values = measured.paired.per_image
+    return {
+        str(label): {
+            "n": int((labels == label).sum()),
+            **{name: float(values[name][labels == label].mean()) for name in ("psnr", "ssim")},
+        }
+        for label in np.unique(labels).tolist()
+    }
+
+
+def _save(
+    folder: RunFolder,
+    reconstruct: Reconstructor,
+    dataset: Any,
+    measured: Pass,
+    chosen: list[int],
+    beside: dict[str, MeasuredReference],
+    count: int,
+) -> None:
+    """Write the pictures of samples spread over the ranking by PSNR."""
+    per_image = measured.paired.per_image
+    rows = spread_by_psnr(per_image["psnr"][chosen], count)
+    indices = [measured.samples["index"][chosen[row]] for row in rows]
+    value_range = measured.value_range
+    batch = next(batches(dataset, indices, len(indices)))
+    own = [chosen[row] for row in rows]
+    shown = {name: found for name, found in beside.items() if name != "mean"}  # always the same
+    save_gallery(
+        folder,
+        [measured.samples["name"][i] for i in own],
+        {
+            "original": value_range.to_uint8(batch.target),
+            "reconstruction": value_range.to_uint8(reconstruct(batch.x)[0]),
+            **{name: found.images.images[rows] for name, found in shown.items()},
+        },
+        {
+            metric: {
+                "reconstruction": per_image[metric][own],
+                **{name: found.per_image[metric][rows] for name, found in shown.items()},
+            }
+            for metric in ("psnr", "ssim")
+        },
+        selection=f"{len(rows)} of {len(chosen)} samples, evenly spread by PSNR from best to worst",
+    )
