@@ -58,7 +58,9 @@ def build_run(path: Path, *, seed: int = 0, quality: float = 1.0, samples: int =
             "step": 1500,
             "weights": "ema",
             "selected": "best",
-            "monitor": {"name": "psnr", "value": 24.16, "step": 1400},
+            "selected_step": 1400,
+            "monitor": {"name": "psnr", "best": 24.16, "best_step": 1400, "maximised": True},
+            "reason": "took all 1500 steps",
             "seconds": 134.2,
             "parameters": 1_214_403,
             "environment": {
@@ -147,11 +149,15 @@ def _write_reconstructions(
         for column, pictures in columns.items():
             files[column] = f"{k:03d}-{column}.png"
             Image.fromarray(pictures[k]).save(folder.reconstructions / files[column])
-        value = psnr(original, columns["reconstruction"][k])
-        samples.append({"name": name, "files": files, "psnr": value, "ssim": 0.61 + value / 100})
-    folder.write_json(
-        folder.reconstructions / "index.json", {"columns": list(columns), "samples": samples}
-    )
+        values = {c: psnr(original, p[k]) for c, p in columns.items() if c != "original"}
+        similar = {column: 0.61 + value / 100 for column, value in values.items()}
+        samples.append({"name": name, "files": files, "psnr": values, "ssim": similar})
+    index = {
+        "columns": list(columns),
+        "selection": "evenly spaced from the best PSNR to the worst",
+        "samples": samples,
+    }
+    folder.write_json(folder.reconstructions / "index.json", index)
     return columns
 
 
@@ -186,14 +192,23 @@ def _write_evaluation(
         folder.evaluation,
         {
             "split": "test",
+            "precision": "float32",
+            "samples": {
+                "psnr": rng.normal(own, 3, 24).tolist(),
+                "ssim": rng.uniform(0.6, 0.95, 24).tolist(),
+            },
+            "labels": {
+                "cat": {"n": 8, "psnr": 30.1, "ssim": 0.8},
+                "cup": {"n": 16, "psnr": 32.2, "ssim": 0.81},
+            },
             "weights": "ema",
             "metrics": {
                 "psnr": value(own, "dB", 0.5),
                 "ssim": value(0.801, "1", 0.012, ssim_text),
                 "ms_ssim": value(0.934, "1", 0.006, "4 scales, " + ssim_text),
                 "sharpness": value(0.62, "1", 0.03, "power above 0.25 cycles/px, x̂ over x"),
-                "usage": value(498 / 512, "1", None, "codes seen at least once over the split"),
-                "perplexity": value(2**entropy, "codes", None, "over the whole split"),
+                "code_usage": value(498 / 512, "1", None, "codes seen at least once"),
+                "code_perplexity": value(2**entropy, "codes", None, "over the whole split"),
                 "bits_per_pixel": value(0.1406, "bits per pixel", None, "log₂ 512 per 8×8 patch"),
             },
             "references": {
@@ -217,17 +232,25 @@ def _write_evaluation(
                 },
             },
             "differences": {
-                "psnr": {
-                    "mean": value(own - 13.2, "dB", 0.6),
-                    "pca": value(own - pca, "dB", 0.3),
-                    "jpeg": value(own - jpeg, "dB", 0.3),
-                    "webp": value(own - webp, "dB", 0.2),
-                }
+                "mean": {"psnr": value(own - 13.2, "dB", 0.6)},
+                "pca": {"psnr": value(own - pca, "dB", 0.3)},
+                "jpeg": {"psnr": value(own - jpeg, "dB", 0.3)},
+                "webp": {"psnr": value(own - webp, "dB", 0.2)},
             },
             "ladder": {
                 "R0": {"mse": 0.096, "psnr": 10.2, "fvu": 2.0, "note": ""},
                 "R1": {"mse": 0.048, "psnr": 13.2, "fvu": 1.0, "note": ""},
                 "R2": {"mse": 0.0078, "psnr": pca, "fvu": 0.16, "note": "patch-PCA"},
+                "R3": {
+                    "name": "linear VAE at this weight",
+                    "mse": 0.0081,
+                    "psnr": pca - 0.2,
+                    "fvu": 0.17,
+                    "note": "fitted on 2048 crops",
+                    "kl": 33.2,
+                    "kl_predicted": 32.8,
+                    "active": 12,
+                },
             },
             "codes": {
                 "levels": [
@@ -239,11 +262,12 @@ def _write_evaluation(
                     }
                 ]
             },
-            "latent": {"dimensions": 512, "channels": 8, "positions": [8, 8]},
+            "latent": {"shape": [8, 8, 8], "numbers": 512},
             "spectrum": {
                 "frequency": frequency.tolist(),
                 "ratio": ratio.tolist(),
                 "coherence": (ratio**0.6).tolist(),
+                "water_filling": np.clip(1.15 - 2.2 * frequency, 0, 1).tolist(),
             },
         },
     )
@@ -254,23 +278,37 @@ def _write_data(folder: RunFolder) -> None:
         folder.data,
         {
             "source": "bundled photographs",
+            "found": 15,
+            "examined": 15,
             "count": 14,
-            "samples_per_epoch": 1024,
-            "sizes": [{"size": "512×512", "files": 9}, {"size": "451×300", "files": 5}],
+            "skipped": {"smaller than the crop": {"count": 1, "examples": ["icon.png: 16×16"]}},
+            "ignored": {".txt": 1},
+            "classes": {},
+            "groups": 14,
+            "widths": {"min": 451, "median": 512, "max": 1000},
+            "heights": {"min": 300, "median": 512, "max": 872},
+            "sizes": {"512×512": 9, "451×300": 5},
             "modes": {"RGB": 12, "L": 2},
-            "skipped": {"total": 1, "reasons": {"smaller than the crop": 1}},
-            "duplicates": 0,
-            "channels": [
-                {"channel": name, "minimum": 0.0, "maximum": 1.0, "mean": mean, "std": std}
-                for name, mean, std in (
-                    ("red", 0.47, 0.27),
-                    ("green", 0.43, 0.25),
-                    ("blue", 0.38, 0.26),
-                )
-            ],
+            "low": 0.0,
+            "high": 1.0,
+            "channel_mean": [0.471, 0.432, 0.384],
+            "channel_std": [0.27, 0.25, 0.26],
+            "exact_duplicates": {"sets": 0, "images": 0, "examples": []},
+            "splits": {"train": 10, "validation": 2, "test": 2},
+            "suggestions": [{"recipe": "photos-vq", "why": "small", "command": "pellucid train"}],
+            "remarks": ["crops of one photograph never meet in two splits"],
         },
     )
-    folder.write_json(folder.splits, {"counts": {"train": 10, "validation": 2, "test": 2}})
+    folder.write_json(
+        folder.splits,
+        {
+            "items": {
+                "train": {f"photograph-{k}": f"{k:032x}" for k in range(10)},
+                "validation": {"chelsea": "a" * 32, "coffee": "b" * 32},
+                "test": {"astronaut": "c" * 32, "rocket": "d" * 32},
+            }
+        },
+    )
 
 
 def _write_metrics(folder: RunFolder, rng: np.random.Generator) -> None:

@@ -58,25 +58,22 @@ def axis_over(
     """Build an axis that holds all values, with a little room and never of zero length.
 
     Args:
-        values: finite numbers; with `log`, those ≤ 0 are left out.
+        values: finite numbers; with `log`, only positive ones count.
         zero: whether the axis must begin at (or include) zero.
     """
-    kept = [v for v in values if v > 0] if log else list(values)
+    kept = [v for v in values if v > 1e-300] if log else list(values)
     if not kept:
         return Axis(1.0, 10.0, start, end, log) if log else Axis(0.0, 1.0, start, end)
     low, high = min(kept), max(kept)
     if log:
         room = max((high / low) ** 0.05, 1.05)
-        return Axis(low / room, high * room, start, end, log=True)
+        return Axis(max(low / room, 1e-300), high * room, start, end, log=True)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 0.5
-    return Axis(
-        low if zero and low == 0 else low - room,
-        high if zero and high == 0 else high + room,
-        start,
-        end,
-    )
+    bottom = low if zero and low == 0 else low - room
+    top = high if zero and high == 0 and low < 0 else high + room
+    return Axis(bottom, top, start, end)
 
 
 def exact_axis(values: Iterable[float], start: float, end: float) -> Axis:
@@ -98,31 +95,38 @@ def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
 def tick_labels(ticks: list[float]) -> list[str]:
     """Return labels with just enough decimals to tell the ticks apart; 20k for 20 000."""
     gaps = [b - a for a, b in itertools.pairwise(ticks)]
-    even = bool(gaps) and all(math.isclose(gap, gaps[0], rel_tol=1e-6) for gap in gaps)
-    step = min(gaps) if even else None
-    if even and max(map(abs, ticks)) < 2e-3:
-        return [_minus(f"{tick:.4g}" if tick == 0 else _scientific(tick)) for tick in ticks]
-    return [_minus(_label(tick, step)) for tick in ticks]
+    even = bool(gaps) and all(math.isclose(gap, gaps[0], rel_tol=1e-3) for gap in gaps)
+    if not even:
+        return [_minus(_alone(tick)) for tick in ticks]
+    step, top = min(gaps), max(map(abs, ticks))
+    if top < 2e-3:
+        return [_minus(_scientific(tick, step)) for tick in ticks]
+    unit, letter = next(
+        (u, letter) for u, letter in _UNITS if (top >= 10 * u and step >= u / 10) or u == 1
+    )
+    places = max(0, -math.floor(math.log10(step / unit) + 1e-9))
+    return [
+        "0" if abs(tick) < step / 1e3 else _minus(f"{tick / unit:.{places}f}{letter}")
+        for tick in ticks
+    ]
 
 
-def _label(value: float, step: float | None) -> str:
+_UNITS = ((10**6, "M"), (10**3, "k"), (1, ""))
+
+
+def _alone(value: float) -> str:
     size = abs(value)
-    if size < 1e-12 and (step is None or size < step * 1e-6):
+    if 0 < size < 1e-3 or size >= 1e7:
+        return _scientific(value, size)
+    return f"{value / 1e3:.4g}k" if size >= 1e4 else f"{value:.4g}"
+
+
+def _scientific(value: float, step: float) -> str:
+    if abs(value) < step / 1e3:
         return "0"
-    if size >= 1e6 and (step is None or step >= 1e5):
-        return f"{value / 1e6:.4g}M"
-    if size >= 1e4 and (step is None or step >= 100):
-        return f"{value / 1e3:.4g}k"
-    if size < 1e-3 and step is None:
-        return _scientific(value)
-    if step is None:
-        return f"{value:.4g}"
-    return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
-
-
-def _scientific(value: float) -> str:
     exponent = math.floor(math.log10(abs(value)) + 1e-9)
-    return f"{value / 10.0**exponent:.3g}e{exponent}"
+    places = max(0, exponent - math.floor(math.log10(step) + 1e-9))
+    return f"{value / 10.0**exponent:.{places}f}e{exponent}"
 
 
 def _minus(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pellucid.records import MetricValue
 from pellucid.report.charts import Series, line_chart
-from pellucid.report.contents import RunContents, mapping, measured, part, read
+from pellucid.report.contents import RunContents, mapping, measured, read
 from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.ruler import Mark, ruler
 from pellucid.report.sections.curves import UNITS, collect
@@ -23,13 +23,14 @@ CURVES = ("psnr", "total", "bottleneck.perplexity", "bottleneck.usage", "samples
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One paired difference, as printed: metric, which runs, value, interval."""
+    """One difference between two runs, as printed."""
 
     metric: str
     runs: str
     text: str
     spread: str
     relation: str
+    paired: bool
     n: str
     convention: str
 
@@ -41,7 +42,7 @@ def render_comparison(
 
     Args:
         folders: the runs, in the order of the page.
-        comparison: what `evaluation.compare` returned, as JSON: paired differences.
+        comparison: what `evaluation.compare` found, as JSON: differences and warnings.
         path: where the page goes.
 
     Raises:
@@ -77,36 +78,31 @@ def run_names(folders: Sequence[RunFolder]) -> list[str]:
     ]
 
 
-def differences(node: Any, path: tuple[str, ...] = ()) -> list[Difference]:
-    """Collect every difference in a nested JSON node; its keys name the metric and the runs."""
-    if isinstance(node, list):
-        return [found for item in node for found in differences(item, path)]
-    if not isinstance(node, Mapping):
-        return []
-    metric = measured(node)
-    if metric is not None:
-        return [_difference(node, metric, path)]
-    return [found for key, item in node.items() for found in differences(item, (*path, str(key)))]
-
-
-def _difference(node: Mapping[str, Any], metric: MetricValue, path: tuple[str, ...]) -> Difference:
-    keys = list(path)
-    name = str(node.get("metric") or (keys.pop() if keys else ""))
-    named = [str(node[key]) for key in ("run", "a", "b", "baseline") if node.get(key)]
-    relation = ""
-    if metric.low is not None and metric.high is not None:
-        relation = "ahead" if metric.low > 0 else "behind" if metric.high < 0 else "level"
-    unit = short_unit(metric.unit)
-    text = number(metric.value, places=places(metric), signed=True)
-    return Difference(
-        metric=title(name),
-        runs=" − ".join(named or keys),
-        text=f"{text} {unit}".strip(),
-        spread=interval(metric.low, metric.high, places=places(metric)),
-        relation=relation,
-        n=str(metric.n) if metric.n else "",
-        convention=metric.convention,
-    )
+def differences(comparison: Mapping[str, Any]) -> list[Difference]:
+    """Print the differences of a comparison; those without a finite value are left out."""
+    nodes = comparison.get("differences")
+    found = []
+    for node in nodes if isinstance(nodes, list) else []:
+        metric = measured(node)
+        if metric is None:
+            continue
+        unit = short_unit(metric.unit)
+        relation = ""
+        if metric.low is not None and metric.high is not None:
+            relation = "ahead" if metric.low > 0 else "behind" if metric.high < 0 else "level"
+        found.append(
+            Difference(
+                metric=title(str(node.get("metric", ""))),
+                runs=f"{node.get('run', '')} − {node.get('baseline', '')}",
+                text=f"{number(metric.value, places=places(metric), signed=True)} {unit}".strip(),
+                spread=interval(metric.low, metric.high, places=places(metric)),
+                relation=relation,
+                paired=bool(node.get("paired")),
+                n=str(metric.n) if metric.n else "",
+                convention=metric.convention,
+            )
+        )
+    return found
 
 
 def places(metric: MetricValue) -> int:
@@ -117,7 +113,7 @@ def places(metric: MetricValue) -> int:
 def _verdict(runs: Mapping[str, RunContents], comparison: Mapping[str, Any]) -> Section:
     psnr = {name: measured(run.evaluated("metrics", "psnr")) for name, run in runs.items()}
     known = {name: metric for name, metric in psnr.items() if metric is not None}
-    pairs = [d for d in differences(comparison.get("differences")) if d.metric == title("psnr")]
+    pairs = [d for d in differences(comparison) if d.metric == title("psnr")]
     best = max(known, key=lambda name: known[name].value, default="")
     decided = [pair for pair in pairs if pair.relation in ("ahead", "behind")]
     if len(known) < 2:
@@ -136,7 +132,8 @@ def _verdict(runs: Mapping[str, RunContents], comparison: Mapping[str, Any]) -> 
     body = fill(
         "comparison_verdict.html.j2",
         headline=headline,
-        sentence=f"Paired difference in PSNR, {sentence}." if sentence else "",
+        sentence=f"Difference in PSNR: {sentence}." if sentence else "",
+        warnings=[str(text) for text in comparison.get("warnings") or []],
         ruler=ruler(marks, "PSNR of each run; bars are 95 % intervals") if marks else "",
     )
     return Section("verdict", "Verdict", body)
@@ -160,10 +157,8 @@ def _numbers(runs: Mapping[str, RunContents]) -> Section:
 
 
 def _differences(comparison: Mapping[str, Any]) -> Section:
-    found = differences(comparison.get("differences"))
-    note = part(comparison, "note")
-    body = fill("comparison_differences.html.j2", differences=found, note=str(note or ""))
-    return Section("differences", "Paired differences", body)
+    body = fill("comparison_differences.html.j2", differences=differences(comparison))
+    return Section("differences", "Differences", body)
 
 
 def _reconstructions(runs: Mapping[str, RunContents]) -> Section:

@@ -40,6 +40,12 @@ class RunContents:
     reconstructions: dict[str, Any] | None
     problems: tuple[str, ...]
 
+    @property
+    def kept_step(self) -> float | None:
+        """The step whose weights were kept, or None while that is open."""
+        step = part(self.run, "selected_step")
+        return float(step) if is_number(step) and step is not None else None
+
     def evaluated(self, *keys: str) -> Any:
         """Return a part of evaluation.json, or None where any step on the way is missing."""
         return part(self.evaluation, *keys)

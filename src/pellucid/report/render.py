@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pellucid.report.contents import RunContents, mapping, part, read
+from pellucid.report.contents import RunContents, mapping, read
 from pellucid.report.page import Section, assemble
 from pellucid.report.sections import (
     codes,
@@ -19,7 +19,7 @@ from pellucid.report.sections import (
     spectrum,
     verdict,
 )
-from pellucid.report.wording import count, is_number
+from pellucid.report.wording import count
 from pellucid.run_folder import RunFolder, write_atomically
 
 SectionOf = Callable[[RunContents], Section]
@@ -68,11 +68,10 @@ def badges(contents: RunContents) -> list[tuple[str, str]]:
     """Return the run's state, weights and kept step as short marks."""
     run = mapping(contents.run)
     state = str(run.get("state") or "unknown state")
-    kind = "good" if state in ("finished", "completed", "done") else "bad"
+    kind = {"finished": "good", "running": "plain"}.get(state, "bad")
     found = [(kind, state)]
     if run.get("weights"):
         found.append(("plain", f"{run['weights']} weights"))
-    step = part(run, "monitor", "step") if run.get("selected") == "best" else run.get("step")
-    if run.get("selected") and is_number(step):
-        found.append(("plain", f"{run['selected']}, step {count(step)}"))
+    if run.get("selected") and contents.kept_step is not None:
+        found.append(("plain", f"{run['selected']}, step {count(contents.kept_step)}"))
     return found

@@ -92,12 +92,7 @@ def reference_label(contents: RunContents, name: str) -> str:
 
 def paired_difference(contents: RunContents, name: str) -> MetricValue | None:
     """Find run minus reference in PSNR, with the interval over the same images."""
-    candidates: tuple[Any, ...] = (
-        contents.evaluated("differences", name, "psnr"),
-        contents.evaluated("differences", "psnr", name),
-        contents.evaluated("differences", name),
-    )
-    return next((found for node in candidates if (found := measured(node))), None)
+    return measured(contents.evaluated("differences", name, "psnr"))
 
 
 def _against(

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from pellucid.records import MetricValue
+from pellucid.report.contents import measured
 from pellucid.report.page import Html, fill
-from pellucid.report.wording import MISSING, is_number, number, words
+from pellucid.report.wording import (
+    MISSING,
+    interval,
+    is_number,
+    number,
+    places_for,
+    short_unit,
+    words,
+)
 
 MOST_ITEMS = 24
 MOST_DEPTH = 6
@@ -34,12 +45,33 @@ def scalar(value: Any) -> str:
 def _block(node: Any, depth: int) -> Html:
     if depth > MOST_DEPTH:
         return fill("tree.html.j2", kind="text", text="…")
+    metric = measured(node) if isinstance(node, Mapping) and "convention" in node else None
+    if metric is not None:
+        return _metric(metric)
     if isinstance(node, Mapping):
-        rows = [(words(str(key)), _block(value, depth + 1)) for key, value in node.items()]
+        rows = [
+            (_label(str(key)), _block(value, depth + 1))
+            for key, value in list(node.items())[:MOST_ITEMS]
+        ]
+        if len(node) > MOST_ITEMS:
+            rows.append(("…", Html(f"and {len(node) - MOST_ITEMS} more")))
         return fill("tree.html.j2", kind="rows" if rows else "text", rows=rows, text="none")
     if isinstance(node, list):
         return _list(node, depth)
     return fill("tree.html.j2", kind="text", text=scalar(node))
+
+
+def _label(key: str) -> str:
+    """Return a key as words; file names, sizes and the like stay as they are."""
+    return words(key) if re.fullmatch(r"[a-z][a-z0-9_]*", key) else key
+
+
+def _metric(metric: MetricValue) -> Html:
+    places = places_for(metric.value, metric.low, metric.high, metric.unit)
+    text = f"{number(metric.value, places=places)} {short_unit(metric.unit)}".strip()
+    spread = interval(metric.low, metric.high, places=places)
+    text = f"{text} ({spread})" if spread else text
+    return fill("tree.html.j2", kind="metric", text=text, note=metric.convention)
 
 
 def _list(items: list[Any], depth: int) -> Html:
@@ -50,7 +82,7 @@ def _list(items: list[Any], depth: int) -> Html:
     if all(isinstance(item, Mapping) for item in shown):
         keys = list(dict.fromkeys(key for item in shown for key in item))
         table = [[_block(item.get(key), depth + 1) for key in keys] for item in shown]
-        headings = [words(str(key)) for key in keys]
+        headings = [_label(str(key)) for key in keys]
         return fill("tree.html.j2", kind="table", headings=headings, table=table, more=more)
     if any(isinstance(item, Mapping | list) for item in shown):
         blocks = [_block(item, depth + 1) for item in shown]

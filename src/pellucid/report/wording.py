@@ -22,6 +22,9 @@ TITLES = {
     "bits_per_pixel": "Bits per pixel",
     "bits_per_dim": "Bits per dimension",
     "usage": "Codes used",
+    "code_usage": "Codes used",
+    "code_perplexity": "Code perplexity",
+    "total": "Objective",
     "vq": "VQ",
     "pca": "PCA",
     "jpeg": "JPEG",
@@ -62,16 +65,18 @@ def decimals(value: float, unit: str = "") -> int:
 
 
 def places_for(value: float, low: Any, high: Any, unit: str = "") -> int:
-    """Return how many decimals an interval justifies: two significant digits of its half-width.
+    """Return how many decimals an interval justifies.
 
-    dB has one decimal, or two where the interval is narrower than a tenth.
+    Two significant digits of its half-width when that begins with 1, 2 or 3, else one; dB has one
+    decimal, or two where the half-width is below a tenth.
     """
     if not (is_number(low) and is_number(high)) or high <= low:
         return decimals(value, unit)
     half = (high - low) / 2
     if unit == "dB":
         return 2 if half < 0.1 else 1
-    return max(0, min(6, 1 - math.floor(math.log10(half))))
+    exponent = math.floor(math.log10(half))
+    return max(0, min(6, (1 if half < 3.55 * 10.0**exponent else 0) - exponent))
 
 
 def number(value: Any, unit: str = "", *, places: int | None = None, signed: bool = False) -> str:

@@ -66,7 +66,7 @@ def _charts(k: int, level: Any, levels: int) -> list[Html]:
         return [used]
     covered = [100 * c / total for c in itertools.accumulate(ordered)]
     cover = line_chart(
-        "Positions covered by the most used codes",
+        "Positions covered",
         [
             Series("this codebook", ranks, covered),
             Series(
@@ -81,5 +81,16 @@ def _charts(k: int, level: Any, levels: int) -> list[Html]:
 
 
 def _latent(contents: RunContents) -> Html:
-    latent = mapping(contents.evaluated("latent"))
-    return tree(latent) if latent else Html("")
+    """Show the latent's shape and rate; a Gaussian's KL dimension by dimension as a chart."""
+    latent = dict(mapping(contents.evaluated("latent")))
+    sorted_kl = latent.pop("kl_sorted_nats", None)
+    chart = Html("")
+    if isinstance(sorted_kl, list) and finite(sorted_kl):
+        chart = line_chart(
+            "KL of each latent dimension, sorted",
+            [Series("KL", list(range(1, len(sorted_kl) + 1)), sorted_kl, filled=True)],
+            x_label="dimension, most informative first",
+            y_label="nats",
+            zero=True,
+        )
+    return fill("latent.html.j2", facts=tree(latent) if latent else "", chart=chart)

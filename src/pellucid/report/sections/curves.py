@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pellucid.report.charts import Rule, Series, line_chart
-from pellucid.report.contents import RunContents, part
+from pellucid.report.contents import RunContents
 from pellucid.report.page import Html, Section, fill
 from pellucid.report.wording import finite, is_number, title
 
@@ -146,7 +146,7 @@ def _is_term_value(name: str) -> bool:
 
 def _timeline(contents: RunContents) -> Timeline:
     last = max((float(line["step"]) for line in contents.lines), default=0.0)
-    step = part(contents.run, "monitor", "step")
-    if part(contents.run, "selected") != "best" or not is_number(step) or not 0 <= step <= last:
+    step = contents.kept_step
+    if step is None or not 0 < step < last:
         return Timeline(last, ())
-    return Timeline(last, (Rule(float(step), "kept", vertical=True),))
+    return Timeline(last, (Rule(step, "kept", vertical=True),))

@@ -14,26 +14,23 @@ from pellucid.report.wording import is_number
 def section(contents: RunContents) -> Section:
     """Show data.json as tables and splits.json as a bar."""
     counts = split_counts(mapping(contents.splits))
+    # What a newcomer should train is advice of `pellucid inspect`; this run is past it.
+    report = {k: v for k, v in mapping(contents.data).items() if k not in ("suggestions", "splits")}
     html = fill(
         "data.html.j2",
         counts=counts,
         total=sum(counts.values()),
-        report=tree(contents.data) if contents.data else "",
+        report=tree(report) if report else "",
         run=contents.path,
     )
     return Section("data", "Data", html)
 
 
 def split_counts(splits: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many went to each split; numbers, lists of names and nested counts are read."""
-    for nested in ("counts", "splits"):
-        if isinstance(splits.get(nested), Mapping):
-            return split_counts(splits[nested])
+    """Return how many items went to each split: `items` is split → names, or split → count."""
     counts = {}
-    for name, node in splits.items():
-        if isinstance(node, Mapping):
-            node = node.get("count", node.get("samples", node.get("files")))
-        if isinstance(node, list):
+    for name, node in mapping(splits.get("items", splits)).items():
+        if isinstance(node, list | Mapping):
             counts[str(name)] = len(node)
         elif is_number(node) and name in ("train", "validation", "test"):
             counts[str(name)] = int(node)

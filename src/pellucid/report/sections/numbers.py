@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
+from pellucid.report.charts import Series, line_chart
 from pellucid.report.contents import RunContents, mapping, measured
-from pellucid.report.page import Section, fill
-from pellucid.report.wording import count, interval, number, percent, places_for, short_unit, title
+from pellucid.report.page import Html, Section, fill
+from pellucid.report.tree import tree
+from pellucid.report.wording import (
+    count,
+    finite,
+    interval,
+    is_number,
+    number,
+    percent,
+    places_for,
+    short_unit,
+    title,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +39,46 @@ def section(contents: RunContents) -> Section:
     cards = [card(str(name), node) for name, node in metrics.items()]
     html = fill(
         "numbers.html.j2",
+        charts=_by_image(contents),
+        labels=_labels(contents),
+        precision=contents.evaluated("precision"),
         cards=cards,
         weights=contents.evaluated("weights"),
         split=contents.evaluated("split"),
         run=contents.path,
     )
     return Section("numbers", "Key numbers", html)
+
+
+def _by_image(contents: RunContents) -> list[Html]:
+    """Draw the metrics of every held-out image, sorted: what a mean hides."""
+    samples = mapping(contents.evaluated("samples"))
+    charts = []
+    for name in ("psnr", "ssim"):
+        column = samples.get(name)
+        values = sorted(finite(column)) if isinstance(column, list) else []
+        if len(values) < 3:
+            continue
+        share = [100 * (k + 0.5) / len(values) for k in range(len(values))]
+        chart = line_chart(
+            f"{title(name)} of every held-out image, worst first",
+            [Series(title(name), share, values, filled=True)],
+            x_label="share of the images, %",
+            y_label="dB" if name == "psnr" else title(name),
+            x_ends=(0, 100),
+        )
+        charts.append(chart)
+    return charts
+
+
+def _labels(contents: RunContents) -> Html | None:
+    """Return a table of the metrics per label, worst PSNR first."""
+    found = [
+        {"Label": label, **{title(str(key)): value for key, value in mapping(node).items()}}
+        for label, node in mapping(contents.evaluated("labels")).items()
+    ]
+    found.sort(key=lambda row: row["PSNR"] if is_number(row.get("PSNR")) else float("inf"))
+    return tree(found) if found else None
 
 
 def card(name: str, node: object) -> Card:

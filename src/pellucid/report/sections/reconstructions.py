@@ -14,7 +14,7 @@ from pellucid.errors import RunError
 from pellucid.report import pictures
 from pellucid.report.contents import RunContents, mapping
 from pellucid.report.page import Html, Section, fill
-from pellucid.report.wording import is_number, number, title
+from pellucid.report.wording import capitalised, is_number, number, title
 
 # Base64 characters spent on pictures; what does not fit stays in the run folder, and the page
 # says how many samples that is. A picture longer than LONGEST pixels is reduced to it.
@@ -45,14 +45,15 @@ def section(contents: RunContents) -> Section:
     samples = _samples(contents)
     columns = _columns(mapping(contents.reconstructions), samples)
     loaded = [load(contents.path / "reconstructions", sample, columns) for sample in samples]
-    headings = {column: "Error" if column == ERROR else title(column) for column in columns}
+    headings = {column: _heading(column) for column in columns}
     end = pictures.scale_end([one[ERROR] for one in loaded if ERROR in one])
     rows = [
         lambda sample=sample, levels=levels: _row(sample, levels, headings, end)
         for sample, levels in zip(samples, loaded, strict=True)
     ]
     has_errors = any(ERROR in one for one in loaded)
-    html = _fill(rows, len(columns), end if has_errors else 0, contents.path)
+    selection = str(mapping(contents.reconstructions).get("selection") or "")
+    html = _fill(rows, len(columns), end if has_errors else 0, contents.path, selection)
     return Section("reconstructions", "Reconstructions", html)
 
 
@@ -88,7 +89,13 @@ def rows_side_by_side(runs: Mapping[str, RunContents]) -> Html:
     return _fill(rows, len(headings), end, None)
 
 
-def _fill(rows: Sequence[Callable[[], Row]], width: int, scale_end: int, run: Path | None) -> Html:
+def _fill(
+    rows: Sequence[Callable[[], Row]],
+    width: int,
+    scale_end: int,
+    run: Path | None,
+    selection: str = "",
+) -> Html:
     """Build rows until the page's budget for pictures is spent, at least one."""
     shown: list[Row] = []
     spent = 0
@@ -109,6 +116,7 @@ def _fill(rows: Sequence[Callable[[], Row]], width: int, scale_end: int, run: Pa
         tiny=any(picture.tiny for picture in seen),
         reduced=any(max(picture.width, picture.height) > LONGEST for picture in seen),
         longest=LONGEST,
+        selection=capitalised(selection),
         run=run,
     )
 
@@ -139,6 +147,10 @@ def _columns(index: Mapping[str, Any], samples: list[Mapping[str, Any]]) -> list
     if "original" in columns and "reconstruction" in columns:
         columns.insert(columns.index("reconstruction") + 1, ERROR)
     return columns
+
+
+def _heading(column: str) -> str:
+    return {ERROR: "Error", "mean": "Mean image"}.get(column) or title(column)
 
 
 def load(folder: Path, sample: Mapping[str, Any], columns: list[str]) -> dict[str, np.ndarray]:
@@ -181,22 +193,28 @@ def _row(
 
 
 def _caption(sample: Mapping[str, Any], levels: Mapping[str, np.ndarray], column: str) -> str:
-    """Return the sample's own figures for the reconstruction, a PSNR for every reference."""
+    """Return the evaluation's own figures, or a PSNR from the pictures where it gave none."""
     if column == "original":
         return ""
     if levels[column].ndim == 2:
         return f"mean {number(float(levels[column].mean()), places=1)} levels"
-    if column == "reconstruction":
-        given = {key: sample.get(key) for key in ("psnr", "ssim")}
-        parts = []
-        if is_number(given["psnr"]):
-            parts.append(f"{number(given['psnr'], 'dB')} dB")
-        if is_number(given["ssim"]):
-            parts.append(f"SSIM {number(given['ssim'], places=3)}")
-        if parts:
-            return " · ".join(parts)
+    psnr, ssim = _figure(sample, "psnr", column), _figure(sample, "ssim", column)
     original = levels.get("original")
-    if original is None or original.shape != levels[column].shape:
+    if psnr is None and original is not None and original.shape == levels[column].shape:
+        psnr = pictures.psnr(original, levels[column])
+    if psnr is None:
         return ""
-    measured = pictures.psnr(original, levels[column])
-    return "exact" if math.isinf(measured) else f"{number(measured, 'dB')} dB"
+    parts = ["exact" if math.isinf(psnr) else f"{number(psnr, 'dB')} dB"]
+    if ssim is not None:
+        parts.append(f"SSIM {number(ssim, places=3)}")
+    return " · ".join(parts)
+
+
+def _figure(sample: Mapping[str, Any], metric: str, column: str) -> float | None:
+    """Return what index.json says of one column; a bare number is the reconstruction's."""
+    given = sample.get(metric)
+    if isinstance(given, Mapping):
+        given = given.get(column)
+    elif column != "reconstruction":
+        given = None
+    return float(given) if is_number(given) and given is not None else None

@@ -7,7 +7,7 @@ import dataclasses
 from pellucid.report.contents import RunContents, mapping, measured, part
 from pellucid.report.page import Section, fill
 from pellucid.report.standing import standings
-from pellucid.report.wording import capitalised, interval, number, title
+from pellucid.report.wording import capitalised, interval, is_number, number, title
 
 LADDER = {
     "R0": "another image of the set, at random",
@@ -74,6 +74,17 @@ def _line(name: str, node: object, own: bool = False) -> Line:
     )
 
 
+def _kl(node: object) -> str:
+    """Say what the linear VAE's rate is, measured and by its closed form."""
+    kl, predicted = part(node, "kl"), part(node, "kl_predicted")
+    if not is_number(kl):
+        return ""
+    form = f" (closed form on the training samples {number(predicted)})"
+    active = part(node, "active")
+    dimensions = f", {number(active)} dimensions in use" if is_number(active) else ""
+    return f"KL {number(kl)} nats{form if is_number(predicted) else ''}{dimensions}."
+
+
 def _name(name: str) -> str:
     return "Mean image" if name == "mean" else title(name)
 
@@ -82,11 +93,11 @@ def _ladder(contents: RunContents) -> list[dict[str, str]]:
     return [
         {
             "name": str(name),
-            "words": LADDER.get(str(name), ""),
+            "words": str(part(node, "name") or LADDER.get(str(name), "")),
             "psnr": number(part(node, "psnr"), "dB"),
             "mse": number(part(node, "mse")),
             "fvu": number(part(node, "fvu"), places=3),
-            "note": str(part(node, "note") or ""),
+            "note": capitalised(" ".join(filter(None, (_kl(node), str(part(node, "note") or ""))))),
         }
         for name, node in mapping(contents.evaluated("ladder")).items()
     ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pellucid.report.charts import Rule, Series, line_chart
-from pellucid.report.contents import RunContents, mapping
+from pellucid.report.contents import RunContents, mapping, part
 from pellucid.report.page import Html, Section, fill
-from pellucid.report.wording import finite, is_number, percent
+from pellucid.report.wording import finite, is_number, percent, title
 
 
 def section(contents: RunContents) -> Section:
@@ -14,26 +14,22 @@ def section(contents: RunContents) -> Section:
     frequency = spectrum.get("frequency")
     charts = []
     if isinstance(frequency, list) and all(is_number(f) for f in frequency):
-        charts = _charts(frequency, spectrum)
+        charts = _charts(contents, frequency)
     html = fill(
         "spectrum.html.j2", charts=charts, words=_words(frequency, spectrum), run=contents.path
     )
     return Section("spectra", "Spectra", html)
 
 
-def _charts(frequency: list[float], spectrum: object) -> list[Html]:
-    node = mapping(spectrum)
+def _charts(contents: RunContents, frequency: list[float]) -> list[Html]:
     charts = []
     for key, name, y_label in (
         ("ratio", "Power kept", "power of x̂ / power of x"),
         ("coherence", "Coherence", "squared coherence of x̂ with x"),
     ):
-        values = node.get(key)
-        if not isinstance(values, list) or len(values) != len(frequency) or not finite(values):
-            continue
-        series = [Series(name, frequency, values, colour=len(charts), dots=False)]
-        charts.append(
-            line_chart(
+        series = _series(contents, frequency, key)
+        if series:
+            chart = line_chart(
                 name,
                 series,
                 x_label="spatial frequency, cycles per pixel",
@@ -41,8 +37,24 @@ def _charts(frequency: list[float], spectrum: object) -> list[Html]:
                 zero=True,
                 rules=[Rule(1.0, "faithful")],
             )
-        )
+            charts.append(chart)
     return charts
+
+
+def _series(contents: RunContents, frequency: list[float], key: str) -> list[Series]:
+    """Return the run's curve, the ideal at its error, and every reference's, thinner."""
+    spectrum = mapping(contents.evaluated("spectrum"))
+    candidates = [("this run", spectrum.get(key))]
+    if key == "ratio":
+        candidates.append(("water-filling: ideal at this error", spectrum.get("water_filling")))
+    for name, node in mapping(contents.evaluated("references")).items():
+        if name != "mean":
+            candidates.append((title(str(name)), part(node, "spectrum", key)))
+    return [
+        Series(name, frequency, values, colour=k, faint=k > 0)
+        for k, (name, values) in enumerate(candidates)
+        if isinstance(values, list) and len(values) == len(frequency) and finite(values)
+    ]
 
 
 def _words(frequency: object, spectrum: object) -> str:

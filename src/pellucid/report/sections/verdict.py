@@ -140,7 +140,7 @@ def _short(standing: Standing) -> str:
 
 def _training_sentence(contents: RunContents) -> str:
     monitor = part(contents.run, "monitor")
-    name, value, step = (part(monitor, key) for key in ("name", "value", "step"))
+    name, value, step = (part(monitor, key) for key in ("name", "best", "best_step"))
     if not is_number(value):
         return ""
     at = f" at step {count(step)}" if is_number(step) else ""
