@@ -1,1 +1,65 @@
+"""Train, diagnose and ship reconstruction models: autoencoders, VQ tokenizers, neural codecs.
 
+import pellucid
+
+run = pellucid.train("patch-vq", data={"path": "photos/"})
+pellucid.evaluate(run)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import PellucidError
+from pellucid.records import Latent
+
+if TYPE_CHECKING:
+    from pellucid.workflows.compare import compare
+    from pellucid.workflows.demo import demo
+    from pellucid.workflows.evaluate import evaluate
+    from pellucid.workflows.inspect import inspect
+    from pellucid.workflows.reconstruct import reconstruct
+    from pellucid.workflows.report import report
+    from pellucid.workflows.run import Run
+    from pellucid.workflows.train import estimate, resume, train
+
+__all__ = [
+    "Latent",
+    "PellucidError",
+    "Run",
+    "compare",
+    "demo",
+    "estimate",
+    "evaluate",
+    "inspect",
+    "reconstruct",
+    "report",
+    "resume",
+    "train",
+]
+
+# Workflows bring Lightning, Pillow and more; they are imported when they are first named, so that
+# `import pellucid` costs no more than torch.
+_HOMES = {
+    "Run": "pellucid.workflows.run",
+    "compare": "pellucid.workflows.compare",
+    "demo": "pellucid.workflows.demo",
+    "estimate": "pellucid.workflows.train",
+    "evaluate": "pellucid.workflows.evaluate",
+    "inspect": "pellucid.workflows.inspect",
+    "reconstruct": "pellucid.workflows.reconstruct",
+    "report": "pellucid.workflows.report",
+    "resume": "pellucid.workflows.train",
+    "train": "pellucid.workflows.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pellucid' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

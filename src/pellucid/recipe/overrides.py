@@ -20,9 +20,7 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     path, separator, value = text.partition("=")
     keys = path.strip().split(".")
     if not separator or not all(keys):
-        raise RecipeError(
-            "cannot read an override", expected="key.path=value", found=text
-        )
+        raise RecipeError("cannot read an override", expected="key.path=value", found=text)
     return keys, parse_yaml(value, where=text)
 
 
@@ -53,7 +51,9 @@ def apply_overrides(
     return Recipe.from_node(node, where="recipe with overrides")
 
 
-def _flatten(node: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterable[tuple[list[str], Any]]:
+def _flatten(
+    node: Mapping[str, Any], prefix: tuple[str, ...] = ()
+) -> Iterable[tuple[list[str], Any]]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, (*prefix, key))

@@ -1,4 +1,4 @@
-"""The sections of a recipe. What stands inside a section is checked by `build` against signatures."""
+"""The sections of a recipe; what stands inside them is checked by `build` against signatures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recipe(BaseModel):
         seed: seeds the split, initialisation, order and sampling.
         data: keywords of the data component (`kind: images`, …).
         encoder: keywords of the encoder (`kind: residual`, …).
-        bottleneck: keywords of the bottleneck (`kind: vq`, …), penalties and their weights included.
+        bottleneck: keywords of the bottleneck (`kind: vq`, …), its penalties' weights included.
         decoder: keywords of the decoder.
         objective: term name → its keywords and `weight`; weight 0 means observe.
         training: keywords of the training loop.
@@ -48,9 +48,7 @@ class Recipe(BaseModel):
             RecipeError: naming the section, what was expected and what was found.
         """
         if not isinstance(node, Mapping):
-            raise RecipeError(
-                "a recipe must be a mapping", where=where, found=type(node).__name__
-            )
+            raise RecipeError("a recipe must be a mapping", where=where, found=type(node).__name__)
         for key in node:
             if key not in cls.model_fields:
                 raise unknown_name("recipe section", str(key), cls.model_fields, where=where)

@@ -44,9 +44,16 @@ def _represent_list(dumper: yaml.SafeDumper, node: list[Any] | tuple[Any, ...]) 
     return dumper.represent_sequence("tag:yaml.org,2002:seq", list(node), flow_style=flat)
 
 
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # unusual line breaks survive only inside double quotes
+    style = '"' if set(text) & set("\r\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _construct_mapping)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)
+_Dumper.add_representer(str, _represent_text)
 
 
 def _place(node: yaml.Node) -> str:
@@ -64,7 +71,7 @@ def parse_yaml(text: str, *, where: object = None) -> Any:
         RecipeError: when it is not valid YAML, repeats a key, or asks for a Python object.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except RecipeError as error:
         if where is not None:
             raise RecipeError(f"{error}\n  in: {where}") from None
@@ -73,7 +80,9 @@ def parse_yaml(text: str, *, where: object = None) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise RecipeError("not valid YAML", where=f"{where or 'YAML'}{place}", found=problem) from error
+        raise RecipeError(
+            "not valid YAML", where=f"{where or 'YAML'}{place}", found=problem
+        ) from error
 
 
 def dump_yaml(node: Any) -> str:

@@ -1,0 +1,5 @@
+"""`python -m pellucid`, which is also what `torchrun -m pellucid train …` runs."""
+
+from pellucid.cli import main
+
+main()

@@ -1,0 +1,168 @@
+"""Recipe → data, autoencoder, objective and the checked keywords of training and evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from pellucid.bottlenecks import BOTTLENECKS
+from pellucid.build.construct import call, check_keywords, construct
+from pellucid.data import DATA, ImageData
+from pellucid.errors import RecipeError, unknown_name
+from pellucid.functional.value_range import ValueRange
+from pellucid.models.autoencoder import Autoencoder
+from pellucid.nn import DECODERS, ENCODERS
+from pellucid.nn.head import head_reach
+from pellucid.objectives import TERMS
+from pellucid.objectives.objective import Objective, Weighted
+from pellucid.recipe import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+    """What the other components need to know of the data, read from the recipe alone.
+
+    Args:
+        channels: image channels.
+        size: side of a training crop in pixels.
+        value_range: the range the model works in.
+    """
+
+    channels: int
+    size: int
+    value_range: ValueRange
+
+
+def data_facts(recipe: Recipe) -> DataFacts:
+    """Read channels, size and value range from the recipe without opening the data.
+
+    Raises:
+        RecipeError: when the data section is wrong.
+    """
+    node = {key: value for key, value in recipe.data.items() if key != "kind"}
+    component = _component(recipe.data, DATA, "data")
+    keywords = check_keywords(component, node, where="data", given={"seed": recipe.seed})
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(component).parameters.items()
+    }
+    merged = {**defaults, **keywords}
+    return DataFacts(merged["channels"], merged["size"], ValueRange(*merged["value_range"]))
+
+
+def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> ImageData:
+    """Open the data of a recipe.
+
+    Args:
+        recipe: the recipe.
+        splits: the splits an earlier run wrote; they are reused instead of drawn again.
+
+    Raises:
+        RecipeError: when the data section is wrong.
+        DataError: when the source cannot be used.
+    """
+    given = {"seed": recipe.seed, "splits": splits}
+    return construct("kind of data", DATA, recipe.data, where="data", given=given)
+
+
+def build_autoencoder(recipe: Recipe) -> Autoencoder:
+    """Build encoder, bottleneck and decoder with weights drawn from the recipe's seed.
+
+    Raises:
+        RecipeError: for a wrong component, or a head that cannot reach the data's range.
+    """
+    facts = data_facts(recipe)
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        encoder = construct(
+            "encoder",
+            ENCODERS,
+            recipe.encoder,
+            where="encoder",
+            given={"in_channels": facts.channels},
+        )
+        bottleneck = construct(
+            "bottleneck",
+            BOTTLENECKS,
+            recipe.bottleneck,
+            where="bottleneck",
+            given={"channels": encoder.channels},
+        )
+        decoder = construct(
+            "decoder",
+            DECODERS,
+            recipe.decoder,
+            where="decoder",
+            given={"in_channels": bottleneck.out_channels, "out_channels": facts.channels},
+        )
+    _check_head(decoder.head, facts.value_range)
+    if facts.size % encoder.stride:
+        lower = facts.size // encoder.stride * encoder.stride
+        raise RecipeError(
+            "the crop size does not fit the encoder",
+            where="data.size",
+            expected=f"a multiple of {encoder.stride}, e.g. {max(lower, encoder.stride)}",
+            found=facts.size,
+        )
+    return Autoencoder(encoder, bottleneck, decoder)
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """Build the weighted sum of terms.
+
+    Raises:
+        RecipeError: for an unknown term, a missing or wrong weight.
+    """
+    terms: dict[str, Weighted] = {}
+    for name, node in recipe.objective.items():
+        where = f"objective.{name}"
+        if name not in TERMS:
+            raise unknown_name("term", name, TERMS, where="objective")
+        if "weight" not in node:
+            raise RecipeError(f"'{where}' has no weight", expected="weight: a number ≥ 0")
+        weight = check_keywords(_weight, {"weight": node["weight"]}, where=where)["weight"]
+        rest = {key: value for key, value in node.items() if key != "weight"}
+        terms[name] = Weighted(call(TERMS[name], rest, where=where), weight)
+    return Objective(terms, data_facts(recipe).value_range)
+
+
+def squared_error_kl_weight(recipe: Recipe) -> float | None:
+    """Return w, the multiplier of ΣKL beside a mean-reduced squared error, or None.
+
+    It exists when the bottleneck is Gaussian and squared error is the only weighted term.
+    """
+    if recipe.bottleneck.get("kind") != "gaussian":
+        return None
+    weighted = {name: node.get("weight", 0) for name, node in recipe.objective.items()}
+    weighted = {name: weight for name, weight in weighted.items() if weight}
+    if set(weighted) != {"l2"}:
+        return None
+    default = inspect.signature(BOTTLENECKS["gaussian"]).parameters["weight"].default
+    return float(recipe.bottleneck.get("weight", default)) / float(weighted["l2"])
+
+
+def _weight(weight: float) -> None:
+    """Carry the annotation that a term's weight is checked against."""
+
+
+def _component(node: Mapping[str, Any], table: Mapping[str, Any], where: str) -> Any:
+    kind = node.get("kind")
+    if kind not in table:
+        raise unknown_name(f"kind of {where}", str(kind), table, where=f"{where}.kind")
+    return table[kind]
+
+
+def _check_head(head: str, value_range: ValueRange) -> None:
+    low, high = head_reach(head)
+    if low > value_range.low or high < value_range.high:
+        raise RecipeError(
+            f"the head '{head}' cannot reach every value of the data",
+            where="decoder.head",
+            expected=f"a head that covers [{value_range.low:g}, {value_range.high:g}]",
+            found=f"({low:g}, {high:g})",
+            hint="use 'none', or change data.value_range",
+        )

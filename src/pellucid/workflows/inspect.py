@@ -1,0 +1,24 @@
+"""Report what is in a data source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.workflows.progress import progress_bar
+
+
+def inspect(path: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Return counts, sizes, ranges, duplicates, broken files and the recipe that would fit.
+
+    Args:
+        path: a folder, a .npy/.npz file, or the name of a named set.
+        progress: draw a progress bar.
+
+    Raises:
+        DataError: when there is nothing to read.
+    """
+    from pellucid.data.inspect import inspect_images
+
+    with progress_bar("reading", shown=progress) as report_progress:
+        return inspect_images(str(path), progress=report_progress).to_json()

@@ -1,0 +1,111 @@
+"""A trained run: its folder, recipe, data and model."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import RunError
+from pellucid.recipe import Recipe, load_recipe
+from pellucid.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pellucid.data import ImageData
+    from pellucid.functional.value_range import ValueRange
+    from pellucid.models.autoencoder import Autoencoder
+
+
+class Run:
+    """Open what training left.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, path: str | Path | Run) -> Run:
+        """Open a run folder.
+
+        Raises:
+            RunError: when `path` is not a run.
+        """
+        if isinstance(path, Run):
+            return path
+        return cls(RunFolder.open(path))
+
+    @property
+    def path(self) -> Path:
+        """The run folder's path."""
+        return self.folder.path
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe as it was run, overrides included."""
+        return load_recipe(self.folder.recipe)
+
+    @cached_property
+    def value_range(self) -> ValueRange:
+        """The range `load()` expects its input in and answers in."""
+        from pellucid.build.assemble import data_facts
+
+        return data_facts(self.recipe).value_range
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process is the one that writes (rank 0 under torchrun)."""
+        return int(os.environ.get("RANK", "0")) == 0
+
+    def load(self) -> Autoencoder:
+        """Return the trained autoencoder in eval mode, on the CPU.
+
+        Raises:
+            RunError: when the run has no finished weights, or they fit another model.
+        """
+        from pellucid.build.assemble import build_autoencoder
+        from pellucid.models.weights import load_weights
+
+        if not self.folder.model.is_file():
+            raise RunError(
+                "this run has no trained weights yet",
+                where=self.folder.model,
+                hint=f"pellucid train --resume {self.path}",
+            )
+        autoencoder = build_autoencoder(self.recipe)
+        load_weights(autoencoder, self.folder.model)
+        return autoencoder.eval()
+
+    def data(self) -> ImageData:
+        """Open the run's data with the splits the run was trained on.
+
+        Raises:
+            DataError: when the source is gone or no longer holds what the splits name.
+        """
+        from pellucid.build.assemble import build_data
+
+        splits = self.folder.read_json(self.folder.splits)
+        return build_data(self.recipe, splits=splits)
+
+    def status(self) -> dict[str, Any]:
+        """Return run.json: state, step, environment, which weights were kept."""
+        return self.folder.read_json(self.folder.run)
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """Return evaluation.json, or None when the run was not evaluated yet."""
+        if not self.folder.evaluation.is_file():
+            return None
+        return self.folder.read_json(self.folder.evaluation)
+
+    def __repr__(self) -> str:
+        evaluation = self.evaluation() if self.folder.evaluation.is_file() else None
+        metrics = (evaluation or {}).get("metrics", {})
+        known = ", ".join(
+            f"{name} {metrics[name]['value']:.4g} {metrics[name]['unit']}".rstrip(" 1")
+            for name in ("psnr", "ssim")
+            if name in metrics and metrics[name]["value"] is not None
+        )
+        return f"Run({str(self.path)!r}{', ' + known if known else ''})"
