@@ -11,9 +11,9 @@ from pellucid.run_folder import RunFolder
 from pellucid.training.journal import LoggerName
 from pellucid.training.machine import (
     Accelerator,
+    connect_processes,
     environment,
     limited_threads,
-    process_group,
     quiet,
 )
 from pellucid.training.plan import Plan
@@ -115,11 +115,8 @@ def fit(
     # Lightning takes seconds to import; a wrong keyword should not
     from pellucid.training.session import Subjects, run_session
 
-    with (
-        quiet(),
-        limited_threads(plan.threads) as count,
-        process_group(machine.device, machine.world),
-    ):
+    connect_processes(machine.device, machine.world)
+    with quiet(), limited_threads(plan.threads) as count:
         return run_session(
             Subjects(autoencoder, objective, train_set, validation_set, folder, value_range),
             plan,

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor
 
 from pellucid.models.precision import autocast_for
@@ -54,18 +53,6 @@ def run_forward(
         output = autoencoder(x)
     x_hat = output.x_hat.float()
     return Forward(output, x_hat, objective(x_hat, batch["target"], output.penalties))
-
-
-def to_layout(batch: Mapping[str, Any], *, channels_last: bool) -> dict[str, Any]:
-    """Return the batch with its images (4 axes) in channels-last memory order."""
-    if not channels_last:
-        return dict(batch)
-    return {
-        name: value.contiguous(memory_format=torch.channels_last)
-        if isinstance(value, Tensor) and value.ndim == 4
-        else value
-        for name, value in batch.items()
-    }
 
 
 def named_scalars(forward: Forward) -> dict[str, Tensor]:

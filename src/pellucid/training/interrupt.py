@@ -29,19 +29,21 @@ class Interrupting(Callback):
     def __init__(self, agreement: StepAgreement, *, speaks: bool) -> None:
         self.agreement = agreement
         self.speaks = speaks
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[signal.Signals, Any] = {n: signal.getsignal(n) for n in _SIGNALS}
+        self._installed = False
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Take over the two signals; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._handle)
+                signal.signal(number, self._handle)
+            self._installed = True
 
     def restore(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        """Give the signals back to whoever had them when this was built."""
+        if self._installed:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.agreement.stop_requested:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -65,18 +66,22 @@ def processes(devices: int | Literal["auto"]) -> tuple[int, int]:
     return (int(os.environ["RANK"]) if world > 1 else 0), world
 
 
-@contextlib.contextmanager
-def process_group(device: torch.device, world: int) -> Iterator[None]:
-    """Connect the processes, and disconnect them however training ends."""
+def connect_processes(device: torch.device, world: int) -> None:
+    """Connect the processes that torchrun started, once, until they exit.
+
+    The connection outlives a fit: a second one in the same processes could not be made anew,
+    because the launcher's store still holds the addresses of the first.
+    """
     if world == 1 or dist.is_initialized():
-        yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield
-    finally:
+    atexit.register(_disconnect)
+
+
+def _disconnect() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

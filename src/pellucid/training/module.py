@@ -16,7 +16,8 @@ from pellucid.run_folder import RunFolder
 from pellucid.training import rng
 from pellucid.training.agreement import StepAgreement
 from pellucid.training.ema import WeightAverage
-from pellucid.training.forward import Forward, named_scalars, run_forward, to_layout
+from pellucid.training.forward import Forward, named_scalars, run_forward
+from pellucid.training.layout import to_layout
 from pellucid.training.nonfinite import Recorded, explain
 from pellucid.training.optimizer import build_optimizer, learning_rate_factor, match_layout
 from pellucid.training.selection import Selection
@@ -240,6 +241,7 @@ class TrainingModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add step, clock, selection, generators and average; drop Lightning's loop counters."""
         checkpoint.pop("loops", None)
+        checkpoint["global_step"] = self.step  # Lightning counts from the last resumption
         checkpoint["progress"] = {
             "step": self.step,
             "seconds": self.seconds,

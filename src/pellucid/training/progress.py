@@ -70,8 +70,9 @@ class ProgressBar(AfterStep):
         self._bar.update(self._task, completed=module.step, text=self._text)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
-        self._bar.stop()
+        """Leave the finished bar on the screen and give the cursor back."""
+        if self.console.is_terminal:
+            self._bar.stop()
 
     def _print_validation(self, module: TrainingModule) -> None:
         if module.validated is self._shown or not module.validated:

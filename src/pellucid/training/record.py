@@ -22,6 +22,7 @@ class FitResult:
         weights: "ema" (averaged) or "raw".
         monitor: name, best value and step of the followed metric.
         reason: why it ended, in words.
+        already: whether it had ended before and nothing was trained now.
     """
 
     state: Literal["finished", "stopped"]
@@ -32,6 +33,7 @@ class FitResult:
     weights: Literal["ema", "raw"]
     monitor: dict[str, Any] | None
     reason: str
+    already: bool = False
 
 
 class RunRecord:
@@ -62,7 +64,9 @@ class RunRecord:
 
     def ended(self, result: FitResult) -> None:
         """Say how the run ended and which weights were kept."""
-        self._write(dataclasses.asdict(result))
+        node = dataclasses.asdict(result)
+        del node["already"]
+        self._write(node)
 
     def _write(self, node: dict[str, Any]) -> None:
         if self.writes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
-from torch._functorch import config as functorch_config
 
 from pellucid.data.order import EpochOrder
 from pellucid.errors import RunError
@@ -24,6 +24,7 @@ from pellucid.training.checkpoint import FolderCheckpointIO
 from pellucid.training.deploy import deploy
 from pellucid.training.interrupt import Interrupting
 from pellucid.training.journal import Journal, Speed
+from pellucid.training.layout import arrange_model
 from pellucid.training.module import TrainingModule
 from pellucid.training.plan import Machine, Plan
 from pellucid.training.progress import ProgressBar
@@ -71,8 +72,7 @@ def run_session(
         writes=machine.is_main,
     )
     if at is not None and is_finished(at, plan, selection):
-        reason = _reason(at["step"], plan, selection, already=True)
-        return _end(subjects, plan, machine, selection, record, at["step"], at["seconds"], reason)
+        return _end(subjects, plan, machine, record, selection, at, already=True)
 
     start = at["step"] if at is not None else 0
     order.start_step = start * plan.accumulate
@@ -81,24 +81,15 @@ def run_session(
         Journal(folder, loggers=plan.loggers, start_step=start, writes=machine.is_main)
     ) as journal:
         _train(subjects, plan, machine, module, order, journal, record, start, progress)
-    reason = _reason(module.step, plan, selection, already=False)
-    return _end(subjects, plan, machine, selection, record, module.step, module.seconds, reason)
+    reached = {"step": module.step, "seconds": module.seconds}
+    return _end(subjects, plan, machine, record, selection, reached, already=False)
 
 
 def build_module(
     subjects: Subjects, plan: Plan, machine: Machine, selection: Selection
 ) -> TrainingModule:
-    """Build the Lightning module of a plan; the model takes its memory layout."""
-    if plan.channels_last:
-        subjects.autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if plan.compile:
-        # the measured gradient shares need the graph twice
-        functorch_config.donated_buffer = False  # type: ignore[attr-defined]
-        # compiled in place, which keeps the names of the weights; the bottleneck's statistics and
-        # collectives would only break the graph
-        subjects.autoencoder.encoder.compile()
-        subjects.autoencoder.decoder.compile()
-    subjects.autoencoder.train()
+    """Build the Lightning module of a plan; the model is arranged for training."""
+    arrange_model(subjects.autoencoder, channels_last=plan.channels_last, compiled=plan.compile)
     return TrainingModule(
         subjects.autoencoder,
         subjects.objective,
@@ -256,11 +247,11 @@ def _end(
     subjects: Subjects,
     plan: Plan,
     machine: Machine,
-    selection: Selection,
     record: RunRecord,
-    step: int,
-    seconds: float,
-    reason: str,
+    selection: Selection,
+    reached: Mapping[str, Any],
+    *,
+    already: bool,
 ) -> FitResult:
     kept = deploy(
         subjects.autoencoder,
@@ -269,26 +260,31 @@ def _end(
         averaged=plan.ema_decay is not None,
         writes=machine.is_main,
     )
-    finished = step >= plan.steps or selection.exhausted
+    done = reached["step"] >= plan.steps
     result = FitResult(
-        state="finished" if finished else "stopped",
-        step=step,
-        seconds=seconds,
+        state="finished" if done or selection.exhausted else "stopped",
+        step=reached["step"],
+        seconds=reached["seconds"],
         monitor=monitored(selection),
-        reason=reason,
+        reason=_reason(reached["step"], plan, selection),
+        already=already,
         **kept,
     )
     record.ended(result)
+    if machine.is_main and (already or result.state == "stopped"):
+        more = f"raise training.{'steps' if done else 'patience'} and resume to train on"
+        if result.state == "stopped":
+            more = f"continue with: pellucid train --resume {subjects.folder.path}"
+        print(f"training {result.reason}; {more}", file=sys.stderr)
     return result
 
 
-def _reason(step: int, plan: Plan, selection: Selection, *, already: bool) -> str:
+def _reason(step: int, plan: Plan, selection: Selection) -> str:
     if step >= plan.steps:
-        reason = f"took all {plan.steps} steps"
-        more = "raise training.steps to train on"
-    elif selection.exhausted:
-        reason = f"'{selection.monitor}' did not improve in {selection.stale} validations"
-        more = "raise training.patience to train on"
-    else:
-        return f"was told to stop after step {step}; `pellucid train --resume` continues it"
-    return f"was finished already: {reason}; {more}" if already else reason
+        return f"took all {plan.steps} steps"
+    if selection.exhausted:
+        return (
+            f"ended at step {step}: '{selection.monitor}' did not improve "
+            f"in {selection.stale} validations"
+        )
+    return f"was told to stop and saved step {step}"

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from pellucid.functional.value_range import ValueRange
 from pellucid.metrics.paired import eight_bit_psnr
 from pellucid.training import rng
-from pellucid.training.forward import named_scalars, run_forward, to_layout
+from pellucid.training.forward import named_scalars, run_forward
+from pellucid.training.layout import to_layout
 
 if TYPE_CHECKING:
     from pellucid.training.module import TrainingModule
