@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import PellucidError
-from pellucid.functional.linear_vae import linear_vae, posterior_gain
+from pellucid.functional.linear_vae import linear_vae, posterior_gain, weight_at_rate
 
 D, N, LATENT = 16, 4096, 8
 
@@ -127,6 +127,29 @@ def test_posterior_gain_gives_the_error_of_the_mean() -> None:
     error = (lam.double() * (1 - gain) ** 2).sum() / 3
     found = linear_vae(lam, kl_weight=2 * theta / 3, elements=3, latent_size=3)
     assert float(error) == pytest.approx(found.mse_mean)
+
+
+@pytest.mark.parametrize("nats", [0.01, 1.0, 12.0, 200.0])
+@pytest.mark.parametrize("copies", [1, 5])
+def test_the_weight_at_a_rate_spends_that_rate(nats: float, copies: int) -> None:
+    lam = torch.logspace(1, -3, 24)
+    weight = weight_at_rate(lam, nats=nats, elements=100, latent_size=16, copies=copies)
+    found = linear_vae(lam, kl_weight=weight, elements=100, latent_size=16, copies=copies)
+    assert found.kl == pytest.approx(nats, rel=1e-9)
+
+
+def test_on_white_data_the_error_at_a_rate_is_shannons() -> None:
+    lam, bits = torch.full((8,), 3.0), 20.0
+    weight = weight_at_rate(lam, nats=bits * math.log(2), elements=8, latent_size=8)
+    found = linear_vae(lam, kl_weight=weight, elements=8, latent_size=8)
+    assert found.mse_sampled == pytest.approx(3 * 2 ** (-2 * bits / 8))
+
+
+def test_no_weight_spends_nothing_or_codes_a_constant() -> None:
+    with pytest.raises(PellucidError, match="no weight spends this rate"):
+        weight_at_rate(torch.ones(3), nats=0.0, elements=3, latent_size=3)
+    with pytest.raises(PellucidError, match="no weight spends this rate"):
+        weight_at_rate(torch.zeros(3), nats=1.0, elements=3, latent_size=3)
 
 
 @pytest.mark.parametrize(

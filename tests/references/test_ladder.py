@@ -48,6 +48,18 @@ def test_rungs_stand_where_they_should(shape: tuple[int, ...]) -> None:
     assert found["R3"].kl == pytest.approx(found["R3"].kl_predicted, rel=0.1)
 
 
+def test_more_bits_bring_the_linear_vae_closer_to_pca() -> None:
+    train, held_out = low_rank(400, (1, 6, 6), 1), low_rank(400, (1, 6, 6), 2)
+    found = [ladder(train, held_out, 6, 3, bits=bits, peak=1.0) for bits in (1.0, 8.0, 40.0, 90.0)]
+    errors = [each["R3-bits"].mse for each in found]
+    assert errors == sorted(errors, reverse=True)
+    assert found[0]["R1"].mse > errors[0]
+    assert errors[-1] == pytest.approx(found[-1]["R2"].mse, rel=0.05)
+    for each, bits in zip(found, (1.0, 8.0, 40.0, 90.0), strict=True):
+        assert each["R3-bits"].kl_predicted == pytest.approx(bits * math.log(2))
+        assert each["R3-bits"].kl == pytest.approx(bits * math.log(2), rel=0.15)
+
+
 def test_psnr_is_the_mean_over_samples_and_needs_a_peak() -> None:
     train, held_out = low_rank(50, (1, 6, 6), 1), low_rank(20, (1, 6, 6), 2)
     errors = (held_out - train.mean(0)).square().flatten(1).mean(1)
@@ -66,8 +78,8 @@ def test_datasets_tensors_and_loaders_agree() -> None:
 
 def test_it_survives_json_and_leaves_r3_out_without_a_weight() -> None:
     train, held_out = low_rank(40, (1, 6, 6), 1), low_rank(20, (1, 6, 6), 2)
-    for kl_weight in (None, 1e-3):
-        found = ladder(train, held_out, 4, 3, kl_weight=kl_weight, peak=1.0)
+    for kl_weight, bits in ((None, None), (1e-3, 20.0)):
+        found = ladder(train, held_out, 4, 3, kl_weight=kl_weight, bits=bits, peak=1.0)
         assert Ladder.from_json(json.loads(json.dumps(found.to_json()))) == found
     with pytest.raises(KeyError):
         ladder(train, held_out, 4, 3)["R3"]
@@ -75,7 +87,7 @@ def test_it_survives_json_and_leaves_r3_out_without_a_weight() -> None:
 
 def test_a_constant_held_out_set_has_no_fvu() -> None:
     flat = torch.ones(8, 1, 6, 6)
-    found = ladder(flat, flat, 4, 3, peak=1.0)
+    found = ladder(flat, flat, 4, 3, bits=10.0, peak=1.0)
     assert [(rung.mse, rung.fvu, rung.psnr) for rung in found.rungs] == [(0, None, None)] * 3
 
 

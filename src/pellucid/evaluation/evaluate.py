@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,13 +13,12 @@ from pellucid.evaluation.beside import MeasuredReference, measure_reference, ref
 from pellucid.evaluation.gallery import save_gallery, spread_by_psnr
 from pellucid.evaluation.passes import Pass, Reconstructor, batches, sweep
 from pellucid.evaluation.protocol import Progress, Protocol, Steps
-from pellucid.evaluation.rate import bits_per_sample, per_pixel
+from pellucid.evaluation.rate import bits_per_sample
 from pellucid.evaluation.record import Evaluation
-from pellucid.functional.bootstrap import bootstrap_interval
+from pellucid.evaluation.summary import about_latent, all_metrics, by_label
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.precision import Precision, resolve_precision
-from pellucid.records import MetricValue
 from pellucid.references.codecs import Codec
 from pellucid.references.ladder import ladder
 from pellucid.references.linear import PCAReference
@@ -99,6 +96,7 @@ def evaluate(
         numbers,
         autoencoder.stride,
         kl_weight=kl_weight,
+        bits=bits.value,
         peak=value_range.width,
         samples=count,
         seed=seed,
@@ -113,18 +111,20 @@ def evaluate(
         ).items()
     }
 
+    steps.finish()
+
     result = Evaluation(
         split=split,
         weights=weights,
         precision=resolve_precision(reconstruct.device, precision),
-        metrics=_metrics(measured, bits, x_NCHW, protocol),
+        metrics=all_metrics(measured, bits, protocol, pixels=x_NCHW[0, 0].numel()),
         ladder=rungs,
         references={name: found.reference for name, found in beside.items()},
         differences={name: found.differences for name, found in beside.items()},
         codes={"levels": measured.usage.per_level()} if measured.usage else {},
-        latent=_latent(measured, numbers, protocol),
+        latent=about_latent(measured, numbers, protocol),
         spectrum=measured.paired.spectrum_json(),
-        labels=_by_label(measured),
+        labels=by_label(measured),
         samples=measured.samples,
     )
     if folder is not None:
@@ -148,62 +148,6 @@ def _indices(held_out_set: Any, max_samples: int, split: str) -> list[int]:
 def _targets(dataset: Any, indices: Sequence[int], protocol: Protocol) -> Tensor:
     parts = batches(dataset, indices, protocol.batch_size)
     return torch.cat([part.target for part in parts]).float()
-
-
-def _metrics(
-    measured: Pass, bits: MetricValue, x_NCHW: Tensor, protocol: Protocol
-) -> dict[str, MetricValue]:
-    """Return every metric: pairs, raw error, rate, codes."""
-    metrics = measured.paired.compute(resamples=protocol.resamples, seed=protocol.seed)
-    mse = bootstrap_interval(
-        measured.samples["mse"],
-        measured.samples["group"],
-        resamples=protocol.resamples,
-        seed=protocol.seed,
-    )
-    low, high = protocol.value_range.low, protocol.value_range.high
-    raw = f"per element, values in [{low:g}, {high:g}], no clamping or rounding"
-    metrics["mse"] = MetricValue(
-        mse.value, "squared value", mse.low, mse.high, mse.n, f"squared error {raw}"
-    )
-    variance = measured.variance.value()
-    if variance > 0:
-        metrics["fvu"] = MetricValue(
-            mse.value / variance,
-            "1",
-            None if mse.low is None else mse.low / variance,
-            None if mse.high is None else mse.high / variance,
-            mse.n,
-            "MSE / Var(x), variance around the held-out mean sample, taken as known; " + raw,
-        )
-    metrics["bits_per_pixel"] = per_pixel(bits, math.prod(x_NCHW.shape[2:]))
-    if measured.usage is not None:
-        metrics.update(measured.usage.compute())
-    return metrics
-
-
-def _latent(measured: Pass, numbers: int, protocol: Protocol) -> dict[str, Any]:
-    """Return the latent's shape, its numbers, and a Gaussian's rate."""
-    node: dict[str, Any] = {"shape": list(measured.latent_shape), "numbers": numbers}
-    if measured.rate is not None:
-        found = measured.rate.compute(resamples=protocol.resamples, seed=protocol.seed)
-        node.update({name: value.to_json() for name, value in found.items()})
-        per_dimension = measured.rate.kl_per_dimension.sort(descending=True).values
-        node["kl_sorted_nats"] = [round(v, 5) for v in per_dimension[:1024].tolist()]
-    return node
-
-
-def _by_label(measured: Pass) -> dict[str, Any]:
-    """Return n and mean PSNR and SSIM of each label."""
-    labels = np.asarray(measured.labels)
-    values = measured.paired.per_image
-    return {
-        str(label): {
-            "n": int((labels == label).sum()),
-            **{name: float(values[name][labels == label].mean()) for name in ("psnr", "ssim")},
-        }
-        for label in np.unique(labels).tolist()
-    }
 
 
 def _save(

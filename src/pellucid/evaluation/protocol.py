@@ -45,3 +45,7 @@ class Steps:
         self.done += steps
         if self.report is not None:
             self.report(self.done, self.total)
+
+    def finish(self) -> None:
+        """Say that nothing is left, whatever was skipped."""
+        self.advance(self.total - self.done)

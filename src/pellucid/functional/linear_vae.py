@@ -91,6 +91,42 @@ def linear_vae(
     )
 
 
+def weight_at_rate(
+    eigenvalues: Tensor, *, nats: float, elements: int, latent_size: int, copies: int = 1
+) -> float:
+    """Return the weight w at which the optimal linear VAE spends KL* = `nats` per sample.
+
+    At that weight the error with sampled z is the Gaussian rate–distortion function of the data
+    (reverse water-filling, θ the water level), as far as `latent_size` dimensions carry it.
+
+    Args:
+        eigenvalues: as in `linear_vae`.
+        nats: KL* > 0, summed over latent dimensions and copies.
+        elements: D.
+        latent_size: d ≥ 1; per patch when `copies` > 1.
+        copies: patches per sample.
+
+    Raises:
+        PellucidError: when the data does not vary or `nats` is not positive.
+
+    Source: Cover and Thomas, "Elements of Information Theory", section 10.3.3.
+    """
+    coded = eigenvalues[:latent_size].double()
+    coded = coded[coded > 0]
+    if not (nats > 0 and coded.numel()):
+        raise PellucidError(
+            "no weight spends this rate",
+            expected="nats > 0, and data that varies",
+            found=f"{nats} nats, {coded.numel()} varying dimensions",
+        )
+    # With the k largest active, ln θ = mean ln λ − 2·nats/k; the first k whose next λ ≤ θ is it.
+    mean_log = coded.log().cumsum(0) / torch.arange(1, coded.numel() + 1, dtype=torch.float64)
+    level = mean_log - 2 * nats / copies / torch.arange(1, coded.numel() + 1, dtype=torch.float64)
+    below = torch.cat([coded[1:].log(), coded.new_tensor([-math.inf])])
+    k = int((below <= level).nonzero()[0])
+    return 2 * math.exp(float(level[k])) / elements
+
+
 def posterior_gain(eigenvalues: Tensor, threshold: float) -> Tensor:
     """Return the factor (1 − θ/λ)₊ by which the mean reconstruction shrinks each direction.
 

@@ -31,16 +31,16 @@ class Rung:
     """Hold one reference's numbers on the held-out samples.
 
     Args:
-        id: "R0" to "R3", as in the fault catalogue.
+        id: "R0", "R1", "R2", "R3" or "R3-bits".
         name: what it is in words.
         mse: mean squared error per element, in squared data units.
         psnr: mean over samples of 10·log₁₀(peak²/MSE) in dB; None without a peak or error.
         fvu: MSE / variance of the held-out samples; None when they do not vary.
         note: how it was fitted, and what to beware of.
-        kl: nats per sample on the held-out samples (R3 only).
-        kl_predicted: KL*, its closed form on the training samples (R3 only).
-        mse_sampled: the error when z is sampled from the posterior (R3 only).
-        active: latent dimensions in use (R3 only).
+        kl: nats per sample on the held-out samples (R3, R3-bits).
+        kl_predicted: KL*, its closed form on the training samples (R3, R3-bits).
+        mse_sampled: the error when z is sampled from the posterior (R3, R3-bits).
+        active: latent dimensions in use (R3, R3-bits).
     """
 
     id: str
@@ -60,7 +60,7 @@ class Ladder:
     """Hold the rungs and what they were measured on.
 
     Args:
-        rungs: R0, R1, R2 and, when a KL weight is known, R3.
+        rungs: R0, R1, R2; R3 when a KL weight is known, R3-bits when bits are.
         variance: Var(x), per element around the held-out mean sample, in squared data units.
         elements: D, numbers in one sample.
         latent_size: numbers per sample of the latent that R2 and R3 match.
@@ -120,12 +120,17 @@ def ladder(
     stride: int | None,
     *,
     kl_weight: float | None = None,
+    bits: float | None = None,
     peak: float | None = None,
     samples: int = 2048,
     seed: int = 0,
     pca: PCAReference | None = None,
 ) -> Ladder:
-    """Measure R0 (another sample), R1 (the mean), R2 (PCA) and R3 (the linear VAE).
+    """Measure R0 (another sample), R1 (the mean), R2 (PCA), R3 and R3-bits (linear VAEs).
+
+    R2 matches the latent's numbers, which flatters it against codes; R3-bits matches its bits: the
+    linear VAE whose rate on the training samples is `bits`, decoded from a sample of its posterior,
+    which is reverse water-filling (a Gaussian reference, not a bound).
 
     Args:
         train: (N, C, S...) tensor, dataset or loader the references are fitted on.
@@ -134,6 +139,7 @@ def ladder(
         stride: the model's stride for patch-PCA, or None where there is none.
         kl_weight: w of ΣKL (sum over dimensions, mean over batch) beside a mean-reduced squared
             error; None leaves R3 out.
+        bits: what the model's latent costs per sample; None or 0 leaves R3-bits out.
         peak: distance between black and white for PSNR; None leaves PSNR out.
         samples: at most so many of each set, evenly spaced.
         seed: of the pairing in R0.
@@ -165,7 +171,9 @@ def ladder(
         measure.rung("R2", "PCA", pca.reconstruct(x_NCS), pca.note),
     ]
     if kl_weight is not None:
-        rungs.append(_linear_vae_rung(measure, LinearVAEReference.fit(pca, kl_weight=kl_weight)))
+        rungs.append(_at_weight(measure, LinearVAEReference.fit(pca, kl_weight=kl_weight)))
+    if bits and pca.numbers:
+        rungs.append(_at_bits(measure, LinearVAEReference.at_bits(pca, bits), bits))
     return Ladder(
         rungs=tuple(rungs),
         variance=measure.variance,
@@ -177,8 +185,7 @@ def ladder(
     )
 
 
-def _linear_vae_rung(measure: _Yardstick, vae: LinearVAEReference) -> Rung:
-    kl = float(vae.kl(measure.x).mean())
+def _at_weight(measure: _Yardstick, vae: LinearVAEReference) -> Rung:
     rung = measure.rung(
         "R3",
         "linear VAE at this weight, decoded from the posterior mean",
@@ -186,11 +193,29 @@ def _linear_vae_rung(measure: _Yardstick, vae: LinearVAEReference) -> Rung:
         f"θ = w·D/2 = {vae.prediction.threshold:.4g}; dimensions with less variance than that are "
         f"meant to be switched off; {vae.pca.note}",
     )
+    return _with_rate(rung, measure, vae, mse_sampled=rung.mse + vae.sampling_error())
+
+
+def _at_bits(measure: _Yardstick, vae: LinearVAEReference, bits: float) -> Rung:
+    rung = measure.rung(
+        "R3-bits",
+        "linear VAE at the same bits, decoded from a posterior sample",
+        vae.reconstruct(measure.x),
+        f"reverse water-filling at {bits:.4g} bits per sample; {vae.pca.note}",
+        added=vae.sampling_error(),
+    )
+    return _with_rate(rung, measure, vae, mse_sampled=rung.mse)
+
+
+def _with_rate(
+    rung: Rung, measure: _Yardstick, vae: LinearVAEReference, *, mse_sampled: float
+) -> Rung:
+    kl = float(vae.kl(measure.x).mean())
     return dataclasses.replace(
         rung,
         kl=kl if math.isfinite(kl) else None,
         kl_predicted=vae.prediction.kl if math.isfinite(vae.prediction.kl) else None,
-        mse_sampled=rung.mse + vae.sampling_error(),
+        mse_sampled=mse_sampled,
         active=vae.prediction.active,
     )
 
@@ -207,8 +232,11 @@ class _Yardstick:
     def of(cls, x_NCS: Tensor, peak: float | None) -> _Yardstick:
         return cls(x_NCS, float(x_NCS.double().var(0).mean()), peak)
 
-    def rung(self, rung_id: str, name: str, x_hat_NCS: Tensor, note: str) -> Rung:
-        error_N = (x_hat_NCS - self.x).square().flatten(1).double().mean(1)
+    def rung(
+        self, rung_id: str, name: str, x_hat_NCS: Tensor, note: str, *, added: float = 0.0
+    ) -> Rung:
+        """Measure x̂; `added` is squared error per element that comes on top of every sample."""
+        error_N = (x_hat_NCS - self.x).square().flatten(1).double().mean(1) + added
         mse = float(error_N.mean())
         psnr = None
         if self.peak is not None and bool((error_N > 0).all()):

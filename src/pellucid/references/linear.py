@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import DataError
-from pellucid.functional.linear_vae import LinearVAE, linear_vae, posterior_gain
+from pellucid.functional.linear_vae import LinearVAE, linear_vae, posterior_gain, weight_at_rate
 from pellucid.references.patches import from_patches, patch_count, to_patches
 from pellucid.references.principal import PrincipalAxes, principal_axes
 from pellucid.references.samples import spaced
@@ -174,6 +174,22 @@ class LinearVAEReference:
             copies=pca.copies,
         )
         return cls(pca, prediction)
+
+    @classmethod
+    def at_bits(cls, pca: PCAReference, bits: float) -> LinearVAEReference:
+        """Solve for the weight at which `bits` per sample are spent on the training samples.
+
+        Raises:
+            PellucidError: when the data does not vary or there are no bits.
+        """
+        weight = weight_at_rate(
+            pca.principal.eigenvalues,
+            nats=bits * math.log(2),
+            elements=math.prod(pca.shape),
+            latent_size=len(pca.principal.axes),
+            copies=pca.copies,
+        )
+        return cls.fit(pca, kl_weight=weight)
 
     def reconstruct(self, x_NCS: Tensor) -> Tensor:
         """Return (N, C, S...) decoded from the posterior mean."""
