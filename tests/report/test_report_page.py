@@ -138,6 +138,21 @@ def test_verdict_says_where_the_run_stands(run: RunFolder) -> None:
     assert f"{webp:.1f} dB below WebP at the same bits" in text
 
 
+def test_a_stopped_run_says_so_first(run: RunFolder) -> None:
+    change(run, run.run, state="stopped", reason="NonFiniteError: x_hat is NaN")
+    text = text_of(render(run))
+    assert "it is stopped at step 1 500: NonFiniteError: x_hat is NaN" in text.replace(
+        "\u202f", " "
+    )
+    assert text.index("NonFiniteError") < text.index("Key numbers", text.index("NonFiniteError"))
+
+
+def test_images_are_told_from_independent_groups(run: RunFolder) -> None:
+    samples = {"psnr": [20.0 + k / 10 for k in range(240)]}
+    change(run, run.evaluation, samples=samples)
+    assert "dB on 240 held-out images from 24 groups (" in text_of(render(run))
+
+
 def test_every_convention_note_and_recipe_line_is_on_the_page(run: RunFolder) -> None:
     text = text_of(render(run))
     node = run.read_json(run.evaluation)

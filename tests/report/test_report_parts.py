@@ -113,6 +113,7 @@ def test_spectrum_sentence_names_where_half_the_power_is_gone() -> None:
 def test_numbers_are_printed_as_readers_expect() -> None:
     assert number(-2.345, "dB") == "−2.3"
     assert number(0.00001234) == "1.23e−05"
+    assert number(0.00001234, places=4) == "0.0000"
     assert number(45100) == "45\u202f100"
     assert number(-0.001, places=1) == "0.0"
     assert number(None) == number(math.nan) == number(True) == "—"
@@ -179,6 +180,14 @@ def test_the_read_out_can_recover_values_from_a_chart() -> None:
     read = [low * (high / low) ** ((h - start) / (end - start)) for h in heights]
     assert log == 1
     assert np.allclose(read, values, rtol=2e-3)
+
+
+def test_more_series_than_colours_stay_distinct() -> None:
+    series = [Series(str(k), [1, 2], [k, k + 1], colour=k) for k in range(9)]
+    chart = line_chart("c", series, x_label="x", y_label="y")
+    styles = re.findall(r'<path class="(line[^"]*)"', chart)
+    keys = re.findall(r'<span class="key ([^"]*)"', chart)
+    assert len(set(styles)) == len(set(keys)) == 9
 
 
 def test_an_empty_or_constant_chart_still_has_axes() -> None:

@@ -15,7 +15,7 @@ from pellucid.report.page import Html, fill
 from pellucid.report.wording import is_number
 
 WIDTH, HEIGHT = 480, 250
-LEFT, RIGHT, TOP, BOTTOM = 56, 20, 16, 40
+LEFT, RIGHT, TOP, BOTTOM = 62, 20, 16, 40
 MOST_POINTS = 240
 COLOURS = 6
 
@@ -30,7 +30,7 @@ class Series:
         name: its entry in the legend and the read-out.
         x: positions, ascending.
         y: values; None or a non-finite number leaves a gap.
-        colour: 0–5, an index into the page's colours.
+        colour: an index into the page's six colours; from 6 on they return, dashed.
         dots: draw each point (few, important values).
         faint: draw thin and light (many, noisy values).
         filled: fill the area down to the axis.
@@ -190,6 +190,7 @@ def _line(one: Series, thin: _Thinned, x_axis: Axis, y_axis: Axis) -> str:
         )
         parts.append(f'<path class="area s{one.colour % COLOURS}" d="{area}"/>')
     kind = "line faint" if one.faint else "line"
+    kind += " dashed" if one.colour >= COLOURS else ""
     parts.append(
         f'<path class="{kind} s{one.colour % COLOURS}" data-name="{html.escape(one.name)}"'
         f' d="{path}"><title>{html.escape(one.name)}</title></path>'

@@ -25,6 +25,7 @@ TITLES = {
     "code_usage": "Codes used",
     "code_perplexity": "Code perplexity",
     "total": "Objective",
+    "latent_rms": "Latent RMS",
     "vq": "VQ",
     "pca": "PCA",
     "jpeg": "JPEG",
@@ -83,7 +84,7 @@ def number(value: Any, unit: str = "", *, places: int | None = None, signed: boo
     """Return a number as text, without its unit; `—` for what is missing or not finite."""
     if not is_number(value):
         return MISSING
-    if abs(value) >= 1e7 or (value != 0 and abs(value) < 1e-4):
+    if abs(value) >= 1e7 or (places is None and value != 0 and abs(value) < 1e-4):
         return f"{value:{'+' if signed else ''}.2e}".replace("-", "−")
     if places is None:
         places = 0 if isinstance(value, int) else decimals(value, unit)

@@ -16,7 +16,7 @@ UNITS = {
     "psnr": "dB",
     "total": "weighted sum of the terms",
     "samples_per_second": "samples per second",
-    "learning_rate": "step size",
+    "learning_rate": "",
     "perplexity": "codes",
     "usage": "share of the codes",
 }

@@ -97,7 +97,7 @@ def _ladder(contents: RunContents) -> list[dict[str, str]]:
             "psnr": number(part(node, "psnr"), "dB"),
             "mse": number(part(node, "mse")),
             "fvu": number(part(node, "fvu"), places=3),
-            "note": capitalised(" ".join(filter(None, (_kl(node), str(part(node, "note") or ""))))),
+            "note": " ".join(filter(None, (_kl(node), capitalised(str(part(node, "note") or ""))))),
         }
         for name, node in mapping(contents.evaluated("ladder")).items()
     ]

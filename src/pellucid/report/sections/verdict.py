@@ -36,6 +36,7 @@ def section(contents: RunContents) -> Section:
         headline=headline(contents, own, found),
         sentence=_together(sentence(contents, own, found)),
         facts=facts(contents),
+        unfinished=unfinished(contents),
         ruler=ruler(marks(own, found), RULER) if own else "",
         evaluated=contents.evaluation is not None,
         run=contents.path,
@@ -76,12 +77,28 @@ def sentence(contents: RunContents, own: MetricValue | None, found: list[Standin
     split = str(contents.evaluated("split") or "")
     held_out = {"test": "held-out", "validation": "validation", "train": "training"}
     noun = f"{held_out.get(split, split)} images".strip()
-    noun = f"{count(own.n)} {noun}" if own.n else noun
+    images = contents.evaluated("samples", "psnr")
+    many = len(images) if isinstance(images, list) else own.n
+    noun = f"{count(many)} {noun}" if many else noun
+    if 0 < own.n < many:  # intervals are over groups: crops of one photograph are not independent
+        noun += f" from {count(own.n)} groups"
     places = places_for(own.value, own.low, own.high, "dB")
     inside = interval(own.low, own.high, places=places)
     text = f"{number(own.value, places=places)} dB on {noun}" + (f" ({inside})" if inside else "")
     clauses = [standing.in_words() for standing in reversed(found)]
     return f"{text}: {', '.join(clauses)}." if clauses else f"{text}."
+
+
+def unfinished(contents: RunContents) -> str:
+    """Say that training did not run to its end, and why; empty for a finished run."""
+    run = mapping(contents.run)
+    if not run or run.get("state") == "finished":
+        return ""
+    step = f" at step {count(run['step'])}" if is_number(run.get("step")) else ""
+    reason = f": {run['reason']}" if run.get("reason") else ""
+    return (
+        f"Training is not finished; it is {run.get('state') or 'in an unknown state'}{step}{reason}"
+    )
 
 
 def facts(contents: RunContents) -> list[str]:
