@@ -32,14 +32,11 @@ def check_command(line: str) -> None:
     """Parse one `pellucid …` line; build what its recipe and overrides name."""
     words = shlex.split(line.split("#")[0].replace("…", ""))[1:]
     words = [word for word in words if word != "--debug"]
-    group = typer.main.get_command(app)
-    with group.make_context("pellucid", list(words), resilient_parsing=False) as context:
-        name, command, rest = group.resolve_command(
-            context, [*context.protected_args, *context.args]
-        )
-        if command is None:
-            raise PellucidError(f"no command {name}")
-        command.make_context(name, rest, parent=context)
+    name = words[0]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    if name not in commands:
+        raise PellucidError(f"there is no command '{name}'", where=line)
+    commands[name].make_context(name, words[1:])
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
     for word in words[1:]:
         if name == "train" and word in recipe_names():

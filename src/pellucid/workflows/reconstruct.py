@@ -77,7 +77,7 @@ def _reconstruct_one(
     import torch
 
     from pellucid.data.preparing import to_channels
-    from pellucid.functional.psnr import psnr
+    from pellucid.metrics.paired import eight_bit_psnr
     from pellucid.models.inference import reconstruct as run_model
 
     pixels_HWC = to_channels(pixels_HWC, channels)
@@ -87,14 +87,13 @@ def _reconstruct_one(
     )
     x_hat_BCHW = run_model(autoencoder, x_BCHW)
     eight_bit = value_range.to_uint8(x_hat_BCHW)
-    reference = value_range.to_uint8(x_BCHW)
     write_atomically(target, _png(eight_bit[0].permute(1, 2, 0).numpy()))
     height, width = x_BCHW.shape[-2:]
     bits = autoencoder.bottleneck.bits_per_position
     return {
         "width": width,
         "height": height,
-        "psnr": float(psnr(eight_bit.float(), reference.float(), data_range=255.0)[0]),
+        "psnr": float(eight_bit_psnr(x_hat_BCHW, x_BCHW, value_range)[0]),
         "bits_per_pixel": None if bits is None else bits / autoencoder.encoder.stride**2,
     }
 

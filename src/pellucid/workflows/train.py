@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import RunError
+from pellucid.errors import RecipeError, RunError
 from pellucid.recipe import Recipe, apply_overrides, dump_yaml, load_recipe
 from pellucid.run_folder import RunFolder, write_atomically
 from pellucid.workflows.evaluate import evaluate as evaluate_run
@@ -160,20 +161,27 @@ def _fit(recipe: Recipe, folder: RunFolder, *, resume: bool, evaluate: bool, pro
     objective = build_objective(recipe)
     data = run.data() if resume else build_data(recipe)
     _check_batch(len(data.train), keywords, recipe.seed)
+    fresh = not folder.path.exists()
     if run.is_main_process:
         _write_start(recipe, folder, data)
-    fit(
-        autoencoder,
-        objective,
-        data.train,
-        data.validation,
-        folder,
-        value_range=data.value_range,
-        seed=recipe.seed,
-        resume=resume,
-        progress=progress,
-        **keywords,
-    )
+    try:
+        fit(
+            autoencoder,
+            objective,
+            data.train,
+            data.validation,
+            folder,
+            value_range=data.value_range,
+            seed=recipe.seed,
+            resume=resume,
+            progress=progress,
+            **keywords,
+        )
+    except RecipeError:
+        # refused before the first step: a run that never began leaves nothing behind
+        if fresh and run.is_main_process and not (folder.checkpoints / "last").exists():
+            shutil.rmtree(folder.path)
+        raise
     if run.is_main_process and evaluate:
         run = Run.open(folder.path)
         evaluate_run(run, progress=progress)
