@@ -316,7 +316,7 @@ def test_only_unusable_images_say_why(tmp_path: Path) -> None:
         Image.new("RGB", (5 + i, 5)).save(tmp_path / f"{i}.png")
     with pytest.raises(DataError, match="none of the images can be used") as caught:
         ImageData(str(tmp_path), size=64)
-    assert "3 × too small; the first is 0.png (too small: 5×5)" in str(caught.value)
+    assert "3 × too small; the first is 0.png (too small, 5×5)" in str(caught.value)
     assert "choose a smaller data.size" in str(caught.value)
 
 

@@ -116,6 +116,20 @@ def test_folders_stay_whole(tmp_path: Path) -> None:
     assert sum(len(part) for part in groups) == len(set.union(*groups))
 
 
+def test_look_alikes_in_different_splits_are_remarked(tmp_path: Path) -> None:
+    for i, (scene, frame) in enumerate(itertools.product(range(10), range(6))):
+        pixels = smooth_pixels(scene).copy()
+        pixels[0, i % 40] = 255 - pixels[0, i % 40]  # one pixel tells the frames apart
+        Image.fromarray(pixels).save(tmp_path / f"scene{scene}_{frame}.png")
+    loose = ImageData(str(tmp_path), size=16)
+    assert loose.report.near_duplicates["across_splits"] > 0
+    assert "data.group=folder or stem" in loose.report.remarks[0]
+    grouped = ImageData(str(tmp_path), size=16, group="stem")
+    assert grouped.report.near_duplicates["across_splits"] == 0
+    assert grouped.report.near_duplicates["pairs"] == 10 * 15
+    assert grouped.report.remarks == ()
+
+
 def test_written_splits_are_kept_when_shares_seed_and_files_change(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -99,7 +99,10 @@ class ImageSplit(Dataset[dict[str, Any]]):
         Raises:
             IndexError: when an index is outside the split.
         """
-        pairs = [(a, 0) if isinstance(a, int) else (int(a[0]), int(a[1])) for a in addresses]
+        pairs = [
+            (int(a[0]), int(a[1])) if isinstance(a, tuple | list) else (int(a), 0)
+            for a in addresses
+        ]
         indices = [self._checked(index) for index, _ in pairs]
         images = self.places[indices, 0]
         target, x = self._pixels(indices, [epoch for _, epoch in pairs])

@@ -54,7 +54,7 @@ class ImageData:
             Images that came later are left out; missing or changed ones are an error.
         train_crops: samples per training image and epoch.
         crops_per_image: evaluation crops per image, on an even grid.
-        random_crop: crop training images at random places, else where evaluation would.
+        random_crop: crop training images at random places, else at their centre.
         flip: mirror training images at random.
         noise: worst noise on the training input (not its target), see `Degradation`.
         blur: worst blur, likewise.
@@ -114,19 +114,16 @@ class ImageData:
         groups = merge_groups([source.groups[m.index] for m in seen.usable], duplicates.exact)
         split_of = self._split(source, seen, groups, splits)
 
-        kept = sum(name is not None for name in split_of)
-        left_out = len(split_of) - kept
-        self.report: DataReport = describe(
+        report = describe(
             source,
             seen,
             duplicates,
             examined=len(source),
             measured_at="native size" if short_side is None else f"short side {short_side} pixels",
             split_of={m.index: s for m, s in zip(seen.usable, split_of, strict=True) if s},
-            remarks=[f"{left_out} images are not in the written splits and are left out"]
-            if left_out
-            else [],
         )
+        remarks = _remarks(report, left_out=split_of.count(None))
+        self.report: DataReport = dataclasses.replace(report, remarks=remarks)
         pixels = PixelCache(source.reader, preparation, seen.images_HWC)
         build = _SplitBuilder(source, seen, groups, split_of, pixels, size, self.value_range)
         self.train: ImageSplit = build("train", 1, train_crops, augmentation)
@@ -240,6 +237,19 @@ def _check_counts(train_crops: int, crops_per_image: int, cache_megabytes: int) 
             )
 
 
+def _remarks(report: DataReport, left_out: int) -> tuple[str, ...]:
+    remarks = []
+    if left_out:
+        remarks.append(f"{left_out} images are not in the written splits and are left out")
+    across = report.near_duplicates["across_splits"]
+    if across:
+        remarks.append(
+            f"{across} pairs that look the same lie in different splits, so held-out numbers may "
+            "flatter; data.group=folder or stem keeps series together"
+        )
+    return tuple(remarks)
+
+
 def _nothing_usable(source: Source, seen: Scan, size: int, smallest: int) -> DataError:
     counts = collections.Counter(skip.reason for skip in seen.skipped)
     first = seen.skipped[0]
@@ -249,6 +259,6 @@ def _nothing_usable(source: Source, seen: Scan, size: int, smallest: int) -> Dat
         where=source.where,
         expected=f"images with a short side of at least {smallest} pixels for crops of {size}",
         found=", ".join(f"{n} × {reason}" for reason, n in counts.most_common())
-        + f"; the first is {source.names[first.index]} ({first.reason}: {first.detail})",
+        + f"; the first is {source.names[first.index]} ({first.why})",
         hint="choose a smaller data.size" if only_small else None,
     )

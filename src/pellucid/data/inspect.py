@@ -65,20 +65,21 @@ def inspect_images(
             "none of the images can be read",
             where=opened.where,
             found=f"{len(seen.skipped)} unusable; the first is {opened.names[first.index]} "
-            f"({first.reason}: {first.detail})",
+            f"({first.why})",
         )
-    remarks = []
-    if len(indices) < len(opened):
-        remarks.append(f"a sample of {len(indices)} of {len(opened)} images was decoded")
     report = describe(
         opened,
         seen,
         find_duplicates(seen.usable),
         examined=len(indices),
         measured_at=f"short side ≤ {MEASURED_SIDE} pixels",
-        remarks=remarks,
     )
-    return dataclasses.replace(report, suggestions=suggest(report, named=named))
+    sample = f"a sample of {len(indices)} of {len(opened)} images was decoded"
+    return dataclasses.replace(
+        report,
+        suggestions=suggest(report, named=named),
+        remarks=(sample,) if len(indices) < len(opened) else (),
+    )
 
 
 def suggest(report: DataReport, *, named: bool = False) -> tuple[Suggestion, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,6 @@ def describe(
     examined: int,
     measured_at: str,
     split_of: Mapping[int, str] | None = None,
-    remarks: Sequence[str] = (),
 ) -> DataReport:
     """Summarise measurements.
 
@@ -113,7 +112,6 @@ def describe(
         examined: how many images were read.
         measured_at: which pixels were measured.
         split_of: index in the source → split.
-        remarks: what else a reader must know.
     """
     usable = scan.usable
     splits = split_of or {}
@@ -146,7 +144,6 @@ def describe(
         exact_duplicates=_exact(source, usable, duplicates),
         near_duplicates=_near(source, usable, duplicates, splits),
         splits=_counts(list(splits.values())),
-        remarks=tuple(remarks),
     )
 
 

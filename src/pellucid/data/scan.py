@@ -8,14 +8,18 @@ Shape letters: B images of one shape, H height, W width, C channels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
+import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from pellucid.data.preparing import Preparation
 from pellucid.data.reading import Picture, UnreadableImage
@@ -23,7 +27,8 @@ from pellucid.data.sources import Source
 from pellucid.errors import DataError
 
 THUMBNAIL = 8  # pixels per side of the thumbnails that near-duplicates are found by
-_CHUNK = 128  # images decoded before they are measured together
+_CHUNK = 128  # most images that are decoded before they are measured together
+_CHUNK_BYTES = 64_000_000  # and about how many bytes of them
 
 Progress = Callable[[int, int], object]
 
@@ -73,6 +78,11 @@ class Skipped:
     reason: str
     detail: str
 
+    @property
+    def why(self) -> str:
+        """The reason with its particulars, for messages."""
+        return f"{self.reason}, {self.detail}" if self.detail else self.reason
+
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
@@ -108,40 +118,71 @@ def scan(
         DataError: with `strict`, naming the first image that cannot be used and why.
     """
     order = range(len(source)) if indices is None else indices
-    kept: list[np.ndarray | None] = [None] * len(source)
-    found = Scan([], [], kept)
+    found = Scan([], [], [None] * len(source))
     free = 0 if source.reader.memory_mapped and _is_free(source, preparation) else cache_bytes
-
-    def load(index: int) -> tuple[Picture, np.ndarray, str] | UnreadableImage:
-        try:
-            picture = source.reader.read(index, preparation.short_side)
-            if min(picture.width, picture.height) < smallest:
-                raise UnreadableImage("too small", f"{picture.width}×{picture.height}")
-            return picture, preparation(picture.pixels_HWC), source.reader.digest(index)
-        except UnreadableImage as error:
-            return error
-
     workers = min(8, os.cpu_count() or 1)
+    start, size = 0, workers
     with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
         # what Pillow warns of (damaged metadata, many pixels) is refused or counted by `reading`
         warnings.filterwarnings("ignore", module="PIL")
-        for start in range(0, len(order), _CHUNK):
-            chunk = order[start : start + _CHUNK]
+        while start < len(order):
+            chunk = order[start : start + size]
+            load = functools.partial(_load, source, preparation, smallest)
             good = []
-            for index, loaded in zip(chunk, pool.map(load, chunk), strict=True):
-                if isinstance(loaded, UnreadableImage):
+            for loaded in _in_threads(pool, workers, load, chunk):
+                if isinstance(loaded, Skipped):
                     if strict:
-                        raise _refused(source, index, loaded)
-                    found.skipped.append(Skipped(index, loaded.reason, loaded.detail))
+                        raise _refused(source, loaded)
+                    found.skipped.append(loaded)
                     continue
-                good.append((index, *loaded))
-                if loaded[1].nbytes <= free:
-                    free -= loaded[1].nbytes
-                    kept[index] = loaded[1]
+                good.append(loaded)
+                if loaded.pixels_HWC.nbytes <= free:
+                    free -= loaded.pixels_HWC.nbytes
+                    found.images_HWC[loaded.index] = loaded.pixels_HWC
             found.usable.extend(_measure(good))
+            start += len(chunk)
+            largest = max((loaded.pixels_HWC.nbytes for loaded in good), default=1)
+            size = max(workers, min(_CHUNK, _CHUNK_BYTES // largest))
             if progress is not None:
-                progress(start + len(chunk), len(order))
+                progress(start, len(order))
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """One image in memory: what the file said, and the prepared pixels only."""
+
+    index: int
+    picture: Picture
+    digest: str
+
+    @property
+    def pixels_HWC(self) -> np.ndarray:
+        return self.picture.pixels_HWC
+
+
+def _load(source: Source, preparation: Preparation, smallest: int, index: int) -> _Loaded | Skipped:
+    try:
+        picture = source.reader.read(index, preparation.short_side)
+        if min(picture.width, picture.height) < smallest:
+            raise UnreadableImage("too small", f"{picture.width}×{picture.height}")
+        prepared = dataclasses.replace(picture, pixels_HWC=preparation(picture.pixels_HWC))
+        return _Loaded(index, prepared, source.reader.digest(index))
+    except UnreadableImage as error:
+        return Skipped(index, error.reason, error.detail)
+
+
+def _in_threads(
+    pool: ThreadPoolExecutor,
+    workers: int,
+    load: Callable[[int], _Loaded | Skipped],
+    indices: Sequence[int],
+) -> Iterator[_Loaded | Skipped]:
+    """Yield loaded images in order; a thread loads several per errand, or errands cost more."""
+    share = math.ceil(len(indices) / (4 * workers))
+    errands = [indices[at : at + share] for at in range(0, len(indices), share)]
+    for results in pool.map(lambda errand: [load(index) for index in errand], errands):
+        yield from results
 
 
 def _is_free(source: Source, preparation: Preparation) -> bool:
@@ -150,27 +191,30 @@ def _is_free(source: Source, preparation: Preparation) -> bool:
     return first.dtype == np.uint8 and np.may_share_memory(first, preparation(first))
 
 
-def _refused(source: Source, index: int, why: UnreadableImage) -> DataError:
+def _refused(source: Source, skipped: Skipped) -> DataError:
     return DataError(
         "an image cannot be used and data.strict is set",
-        where=f"{source.where}: {source.names[index]}",
-        found=str(why),
+        where=f"{source.where}: {source.names[skipped.index]}",
+        found=skipped.why,
         hint="remove or repair it, or leave strict off to skip and count such images",
     )
 
 
-def _measure(loaded: list[tuple[int, Picture, np.ndarray, str]]) -> list[Measurement]:
+def _measure(loaded: list[_Loaded]) -> list[Measurement]:
     """Measure consecutive images of one shape together: arrays are much faster that way."""
     measured = []
-    for _, run in itertools.groupby(loaded, key=lambda item: (item[2].shape, item[2].dtype)):
-        items = list(run)
-        statistics = _statistics(np.stack([pixels for _, _, pixels, _ in items]))
-        for row, (index, picture, pixels, digest) in enumerate(items):
+    for _, run in itertools.groupby(
+        loaded, key=lambda one: (one.pixels_HWC.shape, one.pixels_HWC.dtype)
+    ):
+        ones = list(run)
+        statistics = _statistics(np.stack([one.pixels_HWC for one in ones]))
+        for row, one in enumerate(ones):
+            picture, pixels = one.picture, np.ascontiguousarray(one.pixels_HWC)
             measured.append(
                 Measurement(
-                    index, picture.width, picture.height, picture.mode, picture.bits,
-                    picture.notes, (pixels.shape[0], pixels.shape[1]), digest,
-                    hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=8).digest(),
+                    one.index, picture.width, picture.height, picture.mode, picture.bits,
+                    picture.notes, (pixels.shape[0], pixels.shape[1]), one.digest,
+                    hashlib.blake2b(pixels.data, digest_size=8).digest(),
                     **{name: values[row] for name, values in statistics.items()},
                 )
             )  # fmt: skip
@@ -179,31 +223,17 @@ def _measure(loaded: list[tuple[int, Picture, np.ndarray, str]]) -> list[Measure
 
 def _statistics(pixels_BHWC: np.ndarray) -> dict[str, list]:
     white = 255 if pixels_BHWC.dtype == np.uint8 else 1
-    unit = pixels_BHWC.astype(np.float32) / white
-    count, height, width, channels = unit.shape
-    flat = unit.reshape(count, height * width, channels)
-    first = pixels_BHWC[..., :1]
-    luma = unit.mean(axis=3) * 255
-    if min(height, width) >= THUMBNAIL:
-        thumbnails = list(_block_means(luma).astype(np.float32))
+    x_BHWC = torch.from_numpy(pixels_BHWC).float() / white
+    luma_BHW = x_BHWC.mean(dim=3)
+    if min(luma_BHW.shape[1:]) >= THUMBNAIL:
+        thumbnails = list((adaptive_avg_pool2d(luma_BHW, THUMBNAIL) * 255).numpy())
     else:
-        thumbnails = [None] * count
+        thumbnails = [None] * len(x_BHWC)
     return {
-        "low": flat.min(axis=(1, 2)).tolist(),
-        "high": flat.max(axis=(1, 2)).tolist(),
-        "mean": [tuple(row) for row in flat.mean(axis=1).tolist()],
-        "square": [tuple(row) for row in np.square(flat).mean(axis=1).tolist()],
-        "colourless": (pixels_BHWC == first).all(axis=(1, 2, 3)).tolist(),
+        "low": x_BHWC.amin(dim=(1, 2, 3)).tolist(),
+        "high": x_BHWC.amax(dim=(1, 2, 3)).tolist(),
+        "mean": [tuple(row) for row in x_BHWC.mean(dim=(1, 2)).tolist()],
+        "square": [tuple(row) for row in x_BHWC.square().mean(dim=(1, 2)).tolist()],
+        "colourless": (x_BHWC == x_BHWC[..., :1]).all(dim=3).flatten(1).all(dim=1).tolist(),
         "thumbnail": thumbnails,
     }
-
-
-def _block_means(luma_BHW: np.ndarray) -> np.ndarray:
-    """Average over a grid of 8×8 blocks (block sizes differ by at most one pixel)."""
-    for axis in (1, 2):
-        edges = np.linspace(0, luma_BHW.shape[axis], THUMBNAIL + 1).astype(int)
-        sums = np.add.reduceat(luma_BHW, edges[:-1], axis=axis)
-        shape = [1, 1, 1]
-        shape[axis] = THUMBNAIL
-        luma_BHW = sums / np.diff(edges).reshape(shape)
-    return luma_BHW
