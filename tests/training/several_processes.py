@@ -11,6 +11,7 @@ from pathlib import Path
 import tiny_training
 from safetensors.torch import save_file
 
+from pellucid.errors import NonFiniteError
 from pellucid.training import module, session
 
 SHARED = {"steps": 12, "batch_size": 4, "ema_decay": None}
@@ -50,6 +51,11 @@ def main(out: Path) -> None:
         results["failure"] = str(error)
     module.TrainingModule.training_step = step
     fit("vq-resumed", kind="vq", resume=True)
+    try:
+        fit("nonfinite", kind="vq", accumulate=2, train_set=tiny_training.TinyImages(spoiled=11))
+    except NonFiniteError as error:
+        print(f"rank {rank}: {error}")
+        results["nonfinite"] = str(error).splitlines()[0]
 
     def told_to_stop(self, batch, batch_idx):
         if self.step == 3 and rank == 1:

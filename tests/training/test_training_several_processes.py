@@ -92,6 +92,12 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(trained):
     assert RunFolder(trained / "stopped").read_json(trained / "stopped/run.json")["step"] == 4
 
 
+def test_a_bad_batch_in_one_process_stops_both(trained):
+    assert "training met NaN or infinity at step" in results(trained, 0)["nonfinite"]
+    saved = sorted(path.name for path in (trained / "nonfinite/nonfinite").iterdir())
+    assert [name.split("-")[-1] for name in saved] == ["0.safetensors", "1.safetensors"]
+
+
 def test_devices_without_torchrun_name_the_launcher(tmp_path):
     with pytest.raises(RecipeError, match="torchrun --nproc-per-node 2"):
         tiny_fit(tmp_path, devices=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -58,6 +59,9 @@ def explain(
         step: the optimiser step that was not taken.
         rank: this process.
     """
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        # in train mode a bottleneck shares its statistics, and the others may replay less
+        autoencoder.eval()
     path = folder.path / "nonfinite" / f"step-{step:06d}-rank-{rank}.safetensors"
     _save(window, path, step)
     found = _first_bad_weight(autoencoder)
