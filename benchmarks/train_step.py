@@ -176,6 +176,8 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=0, metavar="STEPS", help="compare quality too")
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     arguments = parser.parse_args()
+    if arguments.pairs < 2:
+        parser.error("--pairs must be at least 2: quartiles need them")
     recipe = load_recipe(arguments.recipe)
     text = table(recipe, time_steps(recipe, arguments.pairs))
     if arguments.train:
