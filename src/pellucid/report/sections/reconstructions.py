@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -60,32 +61,28 @@ def section(contents: RunContents) -> Section:
 def rows_side_by_side(runs: Mapping[str, RunContents]) -> Html:
     """Show the samples that every run reconstructed: the original, then each run and its error.
 
-    A sample is the same when its name and its original's pixels are.
+    Samples are the same when their originals' pixels are: crops of one photograph share a name.
 
     Args:
         runs: the runs by the names their columns get.
     """
     names = list(runs)
-    loaded = {name: _reconstructed(run) for name, run in runs.items()}
-    shared = [
-        sample
-        for sample in loaded[names[0]]
-        if all(_same(loaded[names[0]][sample], loaded[name].get(sample)) for name in names)
-    ]
-    errors = [loaded[name][sample][ERROR] for sample in shared for name in names]
-    end = pictures.scale_end(errors)
+    loaded = {name: _by_pixels(run) for name, run in runs.items()}
+    shared = [key for key in loaded[names[0]] if all(key in loaded[name] for name in names)]
+    end = pictures.scale_end([loaded[name][key][1][ERROR] for key in shared for name in names])
     headings = {"original": "Original"}
     for name in names:
         headings |= {name: name, f"{name} {ERROR}": "Error"}
 
-    def row(sample: str) -> Row:
-        levels = {"original": loaded[names[0]][sample]["original"]}
+    def row(key: bytes) -> Row:
+        sample, first = loaded[names[0]][key]
+        levels = {"original": first["original"]}
         for name in names:
-            levels[name] = loaded[name][sample]["reconstruction"]
-            levels[f"{name} {ERROR}"] = loaded[name][sample][ERROR]
+            levels[name] = loaded[name][key][1]["reconstruction"]
+            levels[f"{name} {ERROR}"] = loaded[name][key][1][ERROR]
         return _row({"name": sample}, levels, headings, end)
 
-    rows = [lambda sample=sample: row(sample) for sample in shared]
+    rows = [lambda key=key: row(key) for key in shared]
     return _fill(rows, len(headings), end, None)
 
 
@@ -126,16 +123,17 @@ def _samples(contents: RunContents) -> list[Mapping[str, Any]]:
     return [s for s in samples if isinstance(s, Mapping)] if isinstance(samples, list) else []
 
 
-def _reconstructed(contents: RunContents) -> dict[str, dict[str, np.ndarray]]:
-    """Load originals, reconstructions and errors by sample name; samples without both are out."""
+def _by_pixels(contents: RunContents) -> dict[bytes, tuple[str, dict[str, np.ndarray]]]:
+    """Load originals, reconstructions and errors with their names, keyed by the original."""
     columns = ["original", "reconstruction"]
-    folder = contents.path / "reconstructions"
-    loaded = {str(s.get("name", "")): load(folder, s, columns) for s in _samples(contents)}
-    return {name: levels for name, levels in loaded.items() if ERROR in levels}
-
-
-def _same(a: dict[str, np.ndarray], b: dict[str, np.ndarray] | None) -> bool:
-    return b is not None and np.array_equal(a["original"], b["original"])
+    found = {}
+    for sample in _samples(contents):
+        levels = load(contents.path / "reconstructions", sample, columns)
+        if ERROR in levels:
+            original = levels["original"]
+            key = hashlib.sha256(f"{original.shape}".encode() + original.tobytes()).digest()
+            found[key] = (str(sample.get("name", "")), levels)
+    return found
 
 
 def _columns(index: Mapping[str, Any], samples: list[Mapping[str, Any]]) -> list[str]:
