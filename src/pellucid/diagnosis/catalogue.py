@@ -1,0 +1,180 @@
+"""The rows this version can examine: one line each, in the order of precedence.
+
+To add a row: write `rules/<row>.py` with `missing(case)` and `examine(case)`, add its line here and
+its thresholds to `thresholds.json`; `interventions/<row>.py` with `intervene(case, finding)` where
+a fork can prove it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Protocol
+
+from pellucid.diagnosis.case import Case
+from pellucid.diagnosis.evidence import Confirmation, Finding
+from pellucid.diagnosis.interventions import (
+    affine_on_held_out,
+    channel_weights,
+    fixed_seed,
+    kmeans_codebook,
+    lower_kl_weight,
+)
+from pellucid.diagnosis.rules import (
+    amplitude_shrinkage,
+    batchnorm_gap,
+    broken_filterbank,
+    capacity_limit,
+    channel_order,
+    channel_scale_imbalance,
+    checkerboard,
+    codebook_collapse,
+    codebook_ownership,
+    colour_drift,
+    dc_offset,
+    free_bits_floor,
+    frozen_module,
+    inert_loss,
+    latent_bypass,
+    level_spread,
+    logvar_blow_up,
+    metric_range,
+    misalignment,
+    output_saturation,
+    overfitting,
+    path_mismatch,
+    posterior_collapse,
+    posterior_variance_floor,
+    random_decoder,
+    range_mismatch,
+    rate_starvation,
+    split_leak,
+    stale_ema,
+    straight_through_gain,
+    unattainable_target,
+    under_training,
+    unpaired_evaluation,
+)
+
+
+class Group(enum.IntEnum):
+    """Precedence: a fault of an earlier group explains those of later ones."""
+
+    MEASUREMENT = 0
+    UNITS = 1
+    WIRING = 2
+    NUMERICS = 3
+    TRAINING = 4
+    CEILINGS = 5
+    RATE = 6
+    CODEBOOK = 7
+    OBJECTIVE = 8
+    ADVERSARY = 9
+    GENERALISATION = 10
+    ARTEFACTS = 11
+
+
+class Rule(Protocol):
+    """What a module in `rules` offers."""
+
+    def missing(self, case: Case) -> str | None:
+        """Return what would open the row, or None when it can be examined."""
+        ...
+
+    def examine(self, case: Case) -> Finding | None:
+        """Return a finding, asserted or hinted, or None."""
+        ...
+
+
+class Intervention(Protocol):
+    """What a module in `interventions` offers."""
+
+    def intervene(self, case: Case, finding: Finding) -> Confirmation | None:
+        """Predict, change one thing under a snapshot, measure; None when it cannot be done here."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the fault catalogue.
+
+    Args:
+        id: its stable name.
+        access: letters of FAULTS: B, M, H, R.
+        group: its place in the order of precedence.
+        cost: 1 reuses the base pass, 2 runs the model again, 3 trains or searches, 4 comes last.
+        rule: the module that examines it.
+        explains: rows that are consequences of this one when both are met.
+        intervention: the module that can prove it, or None.
+    """
+
+    id: str
+    access: str
+    group: Group
+    cost: int
+    rule: Rule
+    explains: tuple[str, ...] = ()
+    intervention: Intervention | None = None
+
+
+_ALL_OF_ERROR = (
+    "under-training",
+    "capacity-limit",
+    "blur",
+    "output-saturation",
+    "colour-drift",
+    "dc-offset",
+    "amplitude-shrinkage",
+    "misalignment",
+    "level-spread",
+    "checkerboard",
+)
+"""What a broken decoder or broken units make look wrong besides themselves."""
+
+_BLUNT = ("under-training", "capacity-limit", "blur")
+"""What any lost decibel can look like."""
+
+# fmt: off
+ROWS: tuple[Row, ...] = (
+    Row("unpaired-evaluation", "R", Group.MEASUREMENT, 1, unpaired_evaluation),
+    Row("metric-range", "R", Group.MEASUREMENT, 1, metric_range),
+    Row("misalignment", "B", Group.MEASUREMENT, 1, misalignment, ("amplitude-shrinkage", *_BLUNT)),
+    Row("range-mismatch", "B", Group.UNITS, 2, range_mismatch, _ALL_OF_ERROR, affine_on_held_out),
+    Row("channel-order", "B", Group.UNITS, 1, channel_order, (*_ALL_OF_ERROR, "range-mismatch")),
+    Row("channel-scale-imbalance", "B", Group.UNITS, 1, channel_scale_imbalance, _BLUNT,
+        channel_weights),
+    Row("level-spread", "B", Group.UNITS, 1, level_spread, _BLUNT),
+    Row("broken-filterbank", "M", Group.WIRING, 1, broken_filterbank),
+    Row("random-decoder", "B", Group.WIRING, 2, random_decoder,
+        (*_ALL_OF_ERROR, "frozen-module", "inert-loss", "path-mismatch"), fixed_seed),
+    Row("frozen-module", "M", Group.WIRING, 2, frozen_module, (*_BLUNT, "inert-loss")),
+    Row("inert-loss", "M", Group.WIRING, 2, inert_loss, _BLUNT),
+    Row("codebook-ownership", "M", Group.WIRING, 2, codebook_ownership, ("codebook-collapse",)),
+    Row("straight-through-gain", "M", Group.WIRING, 2, straight_through_gain,
+        ("inert-loss", "frozen-module", "codebook-collapse", "codebook-ownership", *_BLUNT)),
+    Row("path-mismatch", "B", Group.WIRING, 2, path_mismatch),
+    Row("latent-bypass", "B", Group.WIRING, 2, latent_bypass, ("posterior-collapse",)),
+    Row("output-saturation", "B,M", Group.NUMERICS, 1, output_saturation, _BLUNT),
+    Row("logvar-blow-up", "B", Group.NUMERICS, 1, logvar_blow_up,
+        ("posterior-variance-floor", "free-bits-floor", "under-training", "blur")),
+    Row("batchnorm-gap", "B,M", Group.TRAINING, 2, batchnorm_gap,
+        (*_ALL_OF_ERROR, "range-mismatch", "path-mismatch")),
+    Row("stale-ema", "M", Group.TRAINING, 2, stale_ema),
+    Row("capacity-limit", "B,M", Group.CEILINGS, 3, capacity_limit, ("under-training", "blur")),
+    Row("unattainable-target", "B,R", Group.CEILINGS, 1, unattainable_target),
+    Row("posterior-variance-floor", "B,M", Group.RATE, 2, posterior_variance_floor,
+        (*_BLUNT, "rate-starvation")),
+    Row("free-bits-floor", "B,R", Group.RATE, 2, free_bits_floor, _BLUNT),
+    Row("posterior-collapse", "B", Group.RATE, 2, posterior_collapse, _BLUNT),
+    Row("rate-starvation", "B,R", Group.RATE, 2, rate_starvation, _BLUNT, lower_kl_weight),
+    Row("codebook-collapse", "B", Group.CODEBOOK, 1, codebook_collapse, _BLUNT, kmeans_codebook),
+    Row("overfitting", "B", Group.GENERALISATION, 2, overfitting),
+    Row("split-leak", "B", Group.GENERALISATION, 1, split_leak, ("overfitting",)),
+    Row("checkerboard", "B", Group.ARTEFACTS, 1, checkerboard),
+    Row("colour-drift", "B", Group.ARTEFACTS, 1, colour_drift),
+    Row("dc-offset", "B", Group.ARTEFACTS, 1, dc_offset),
+    Row("amplitude-shrinkage", "B", Group.ARTEFACTS, 1, amplitude_shrinkage),
+    # Last to be examined: it is asserted only when nothing else is.
+    Row("under-training", "B,H", Group.TRAINING, 4, under_training),
+)
+# fmt: on

@@ -1,0 +1,224 @@
+"""Diagnose: measure, examine every row that can be, rank, fold consequences, confirm."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import torch
+
+from pellucid.diagnosis.budget import spend
+from pellucid.diagnosis.case import Case, build_case, set_mode
+from pellucid.diagnosis.catalogue import ROWS, Row
+from pellucid.diagnosis.clock import Clock
+from pellucid.diagnosis.evidence import ASSERTED, Confirmation, Diagnosis, Finding, NotTested
+from pellucid.diagnosis.ladder import climb
+from pellucid.diagnosis.numerics import non_finite
+from pellucid.diagnosis.samples import read_samples
+from pellucid.diagnosis.snapshot import Snapshot
+from pellucid.diagnosis.subject import as_subject
+from pellucid.errors import PellucidError
+
+READING_SHARE = 0.1
+"""Part of the budget that reading data may take."""
+
+
+def diagnose(
+    subject: Any,
+    train: Any,
+    validation: Any = None,
+    confirm: bool = False,
+    budget_seconds: float = 60,
+    goal: str | None = None,
+) -> Diagnosis:
+    """Say why reconstructions are bad, with the numbers, and leave the model as it was.
+
+    Args:
+        subject: a Subject, or an nn.Module with `encode` and `decode`.
+        train: the training samples: a tensor (N, C, ...), a Dataset, or a loader of x, (x, ...) or
+            {"x": x}.
+        validation: held-out samples of the same kind; without them everything is measured on part
+            of `train`, and rows about generalisation are not tested.
+        confirm: run interventions on what was found (short forks, under a snapshot).
+        budget_seconds: time to keep to; rows that no longer fit are listed as not tested.
+        goal: e.g. "psnr>40" or "snr>30"; opens `unattainable-target`.
+
+    Raises:
+        PellucidError: when the subject cannot be run on the data, or the data cannot be used.
+    """
+    if not budget_seconds > 0:
+        raise PellucidError("a time budget must be positive", found=budget_seconds)
+    clock = Clock(budget_seconds)
+    wanted = parse_goal(goal)
+    subject = as_subject(subject)
+    reading = clock.share(READING_SHARE)
+    train_samples = read_samples(train, where="train", clock=reading)
+    held_samples = None
+    if validation is not None:
+        held_samples = read_samples(
+            validation, where="validation", clock=clock.share(READING_SHARE)
+        )
+        if held_samples.x.shape[1:] != train_samples.x.shape[1:]:
+            raise PellucidError(
+                "train and validation samples differ in shape",
+                expected=tuple(train_samples.x.shape[1:]),
+                found=tuple(held_samples.x.shape[1:]),
+            )
+    reached = subject.reachable()
+    with Snapshot(reached), torch.no_grad():
+        set_mode(reached.roots, training=False)
+        case = build_case(subject, train_samples, held_samples, clock, wanted)
+        broken = non_finite(case)
+        if broken is not None:
+            return _answer(case, (broken,), _all_closed("the model returns non-finite numbers"))
+        return _examine_all(case, confirm=confirm)
+
+
+def parse_goal(goal: str | None) -> tuple[str, float] | None:
+    """Read "psnr>40" or "snr > 30".
+
+    Raises:
+        PellucidError: when it is neither.
+    """
+    if goal is None:
+        return None
+    match = re.fullmatch(r"\s*(psnr|snr)\s*>=?\s*(-?\d+(?:\.\d+)?)\s*(?:db)?\s*", goal.lower())
+    if match is None:
+        raise PellucidError(
+            "cannot read the goal", where="goal", expected='"psnr>40" or "snr>30"', found=repr(goal)
+        )
+    return match[1], float(match[2])
+
+
+def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
+    """Run the rows by cost, then the ladder and the budget, then interventions."""
+    closed: list[NotTested] = []
+    tested: list[str] = []
+    for row in sorted(ROWS, key=lambda r: (r.cost, r.group)):
+        reason = _examine(case, row)
+        if reason is None:
+            tested.append(row.id)
+        else:
+            closed.append(NotTested(row.id, reason))
+    ladder = climb(case)
+    bars = () if case.clock.out else _spend(case)
+    findings = fold(case.findings)
+    if confirm:
+        findings = tuple(_confirm(case, f) for f in findings)
+        findings = fold(list(findings))
+    return _answer(case, findings, closed, tuple(tested), ladder, bars)
+
+
+def _examine(case: Case, row: Row) -> str | None:
+    """Examine one row; return why it could not be, or None."""
+    reserve = {1: 0.0, 2: 0.02, 3: 0.08, 4: 0.08}[row.cost] * case.clock.budget_seconds
+    if not case.clock.has(reserve) or case.clock.out:
+        return "time budget"
+    try:
+        needs = row.rule.missing(case)
+        if needs is None:
+            finding = row.rule.examine(case)
+            if finding is not None:
+                case.findings.append(finding)
+    except Exception as error:  # foreign code may raise anything; the row says so
+        first = str(error).splitlines()[0] if str(error) else "no message"
+        return f"a subject that survives the probe ({type(error).__name__}: {first})"
+    return needs
+
+
+def _spend(case: Case) -> tuple:
+    """Return the budget, or nothing with the reason among the notes."""
+    try:
+        return spend(case)
+    except Exception as error:  # as above
+        case.notes.append(
+            f"the error budget could not be measured ({type(error).__name__}: {error})"
+        )
+        return ()
+
+
+def fold(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Rank findings and fold consequences under their causes.
+
+    Asserted causes come first in the order of precedence, then what they explain (as hints, with
+    the cause named), then other hints.
+    """
+    rows = {row.id: row for row in ROWS}
+    asserted = sorted(
+        (f for f in findings if f.asserted), key=lambda f: (rows[f.id].group, -f.confidence)
+    )
+    causes: list[Finding] = []
+    explained: dict[str, str] = {}
+    for finding in asserted:
+        cause = next((c for c in causes if finding.id in rows[c.id].explains), None)
+        if cause is None:
+            causes.append(finding)
+        else:
+            explained[finding.id] = cause.id
+    merged = [
+        dataclasses.replace(c, consequences=tuple(i for i, by in explained.items() if by == c.id))
+        for c in causes
+    ]
+    hints = [
+        dataclasses.replace(
+            f,
+            confidence=min(f.confidence, 0.99 * ASSERTED),
+            summary=f"explained by {explained[f.id]}: {f.summary}",
+        )
+        for f in asserted
+        if f.id in explained
+    ]
+    hints += sorted((f for f in findings if not f.asserted), key=lambda f: -f.confidence)
+    return (*merged, *hints)
+
+
+def _confirm(case: Case, finding: Finding) -> Finding:
+    """Run a finding's intervention where there is one and time for it; adjust the confidence."""
+    row = next(r for r in ROWS if r.id == finding.id)
+    if row.intervention is None or not case.clock.has(0.05 * case.clock.budget_seconds):
+        return finding
+    if finding.confidence < 0.25 or finding.summary.startswith("explained by"):
+        return finding
+    try:
+        result = row.intervention.intervene(case, finding)
+    except Exception as error:  # as above
+        case.notes.append(f"confirming {finding.id} failed ({type(error).__name__}: {error})")
+        return finding
+    if result is None:
+        return finding
+    return dataclasses.replace(
+        finding, confirmation=result, confidence=adjusted(finding.confidence, result)
+    )
+
+
+def adjusted(confidence: float, result: Confirmation) -> float:
+    """Move a confidence by what an intervention showed: odds times six, divided by six, or kept."""
+    factor = {"confirmed": 6.0, "refuted": 1 / 6.0}.get(result.verdict, 1.0)
+    odds = confidence / max(1 - confidence, 1e-3) * factor
+    return min(0.99, odds / (1 + odds))
+
+
+def _all_closed(reason: str) -> list[NotTested]:
+    return [NotTested(row.id, reason) for row in ROWS if row.id != "nan-or-overflow"]
+
+
+def _answer(
+    case: Case,
+    findings: tuple[Finding, ...],
+    closed: list[NotTested],
+    tested: tuple[str, ...] = (),
+    ladder: tuple = (),
+    bars: tuple = (),
+) -> Diagnosis:
+    return Diagnosis(
+        findings=findings,
+        not_tested=tuple(closed),
+        tested=tested,
+        ladder=ladder,
+        budget=bars,
+        notes=tuple(case.notes),
+        decibel=case.decibel if not closed or tested else "SNR",
+        samples=len(case.x),
+        seconds=case.clock.elapsed,
+    )

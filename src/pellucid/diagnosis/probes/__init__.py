@@ -1,0 +1,1 @@
+"""Measurements shared by rows; each runs once per diagnosis, through `Case.measure`."""

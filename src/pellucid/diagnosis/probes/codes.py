@@ -1,0 +1,131 @@
+"""How codes are used, against k-means with as many vectors on the same latents.
+
+Shape letters: M latent vectors, d channels, K codes, L levels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from pellucid.diagnosis.case import Case, mean_square
+
+MAX_VECTORS = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelUse:
+    """One residual level (or the only codebook).
+
+    Args:
+        size: K.
+        used: distinct codes over all samples.
+        perplexity: exp of the entropy of the codes, in nats.
+        vectors: M, code positions counted.
+        residual_share: variance of what the level leaves / variance of what it got (or NaN).
+        kmeans_share: the same for k-means with K' = min(K, M/4) vectors (or NaN).
+        kmeans_perplexity: its perplexity (or NaN).
+        kmeans_book: (K', d) its vectors, or None.
+    """
+
+    size: int
+    used: int
+    perplexity: float
+    vectors: int
+    residual_share: float
+    kmeans_share: float
+    kmeans_perplexity: float
+    kmeans_book: Tensor | None
+
+
+def code_use(case: Case) -> list[LevelUse]:
+    """Measure every level; empty when there are no codes."""
+    codes = case.latent.codes
+    if codes is None:
+        return []
+    books = case.subject.codebooks
+    levels = len(books) if len(books) > 1 else _levels(case, codes)
+    columns = codes if levels > 1 else codes.unsqueeze(-1)
+    vectors = _latent_vectors(case) if books else None
+    uses = []
+    for level in range(levels):
+        index = columns[..., level].flatten().long()
+        book = books[level].detach().float().cpu() if level < len(books) else None
+        size = len(book) if book is not None else int(index.max()) + 1
+        residual = share = None
+        if vectors is not None and book is not None and vectors.shape[1] == book.shape[1]:
+            residual = vectors
+            kept = index[: len(vectors)] if len(index) == len(vectors) else None
+            nearest = book[kept] if kept is not None and int(kept.max()) < len(book) else None
+            vectors = None if nearest is None else vectors - nearest
+            share = None if vectors is None else mean_square(vectors) / _spread(residual)
+        uses.append(_level(size, index, residual, share))
+    return uses
+
+
+def _level(size: int, index: Tensor, residual: Tensor | None, share: float | None) -> LevelUse:
+    counts = torch.bincount(index.clamp_min(0), minlength=size).double()
+    kmeans_share = kmeans_perplexity = float("nan")
+    book = None
+    if residual is not None and share is not None:
+        sample = residual[:: max(1, len(residual) // MAX_VECTORS)]
+        book, assigned = kmeans(sample, min(size, max(2, len(sample) // 4)))
+        kmeans_share = mean_square(sample - book[assigned]) / _spread(sample)
+        kmeans_perplexity = perplexity(torch.bincount(assigned, minlength=len(book)).double())
+    return LevelUse(
+        size=size,
+        used=int((counts > 0).sum()),
+        perplexity=perplexity(counts),
+        vectors=len(index),
+        residual_share=float("nan") if share is None else share,
+        kmeans_share=kmeans_share,
+        kmeans_perplexity=kmeans_perplexity,
+        kmeans_book=book,
+    )
+
+
+def perplexity(counts_K: Tensor) -> float:
+    """Return exp(−Σ p ln p)."""
+    p = counts_K / counts_K.sum().clamp_min(1)
+    return float(torch.exp(-(p * p.clamp_min(1e-300).log()).sum()))
+
+
+def kmeans(x_Md: Tensor, k: int, rounds: int = 12) -> tuple[Tensor, Tensor]:
+    """Fit k-means by Lloyd's rounds from distinct random samples; return (book, assignment)."""
+    generator = torch.Generator().manual_seed(0)
+    book = x_Md[torch.randperm(len(x_Md), generator=generator)[:k]].clone()
+    assigned = torch.zeros(len(x_Md), dtype=torch.long)
+    for _ in range(rounds):
+        distance, assigned = _nearest(x_Md, book)
+        counts = torch.bincount(assigned, minlength=k).to(book)
+        sums = torch.zeros_like(book).index_add_(0, assigned, x_Md)
+        book = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], book)
+        empty = (counts == 0).nonzero().flatten()
+        if len(empty):  # an empty cell restarts at the worst served vectors
+            book[empty] = x_Md[distance.topk(len(empty)).indices]
+    return book, _nearest(x_Md, book)[1]
+
+
+def _nearest(x_Md: Tensor, book_Kd: Tensor) -> tuple[Tensor, Tensor]:
+    parts = [torch.cdist(chunk, book_Kd).min(1) for chunk in x_Md.split(4096)]
+    return torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts])
+
+
+def _levels(case: Case, codes: Tensor) -> int:
+    """Return the residual levels: codes have one axis more than latent positions."""
+    positions = case.z.ndim - 2
+    return codes.shape[-1] if codes.ndim - 1 > max(positions, 0) and codes.ndim > 1 else 1
+
+
+def _latent_vectors(case: Case) -> Tensor:
+    """Return (M, d) latents before quantisation, ordered as the flattened codes."""
+    mean = case.latent.mean
+    return (
+        mean.movedim(1, -1).reshape(-1, mean.shape[1]).float() if mean.ndim > 1 else mean[:, None]
+    )
+
+
+def _spread(x_Md: Tensor) -> float:
+    return max(float((x_Md.double() - x_Md.double().mean(0)).square().mean()), 1e-20)

@@ -1,0 +1,67 @@
+"""batchnorm-gap: batch statistics and running statistics give different reconstructions."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pellucid.diagnosis.case import Case, mean_square
+from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.snapshot import Snapshot
+
+
+def missing(case: Case) -> str | None:
+    """There must be batch norms within reach."""
+    norms = [m for m in case.reachable.modules if isinstance(m, _BatchNorm)]
+    return None if norms else "modules with batch normalisation"
+
+
+def examine(case: Case) -> Finding | None:
+    """Assert when running statistics lose against the batch's own on the same samples."""
+    train_error, eval_error, repaired = case.measure(batch_norm_errors)
+    gap = eval_error / max(train_error, 1e-20) - 1
+    confidence = case.threshold("batchnorm-gap.gap").confidence(gap)
+    regain = 1 - (repaired - train_error) / max(eval_error - train_error, 1e-20)
+    if confidence < 0.1:
+        return None
+    return Finding(
+        id="batchnorm-gap",
+        confidence=confidence,
+        severity=case.db(train_error) - case.db(eval_error),
+        severity_unit="dB",
+        summary=f"eval mode is {gap:.0%} worse than train mode on the same samples; recalibrating "
+        f"the running statistics regains {max(0.0, min(1.0, regain)):.0%} of it",
+        evidence=(
+            Evidence("error in eval mode / train mode − 1", gap, "1", "< 0.05"),
+            Evidence(
+                "error after recalibration / train mode − 1",
+                repaired / max(train_error, 1e-20) - 1,
+                "1",
+                "about 0",
+            ),
+        ),
+        ruled_out=(RuledOut("overfitting", "the same held-out samples were used in both modes"),),
+        treatment="recalibrate running statistics (some hundred forward passes in train mode), use "
+        "larger batches, or GroupNorm; evaluate and deploy in eval mode",
+        expects=("the gap closes",),
+    )
+
+
+def batch_norm_errors(case: Case) -> tuple[float, float, float]:
+    """Return errors with batch statistics, running statistics, and recalibrated ones."""
+    norms = [m for m in case.reachable.modules if isinstance(m, _BatchNorm)]
+    x = case.x[: max(64, case.runner.batch)]
+    eval_error = mean_square(case.runner.roundtrip(x)[1] - x)
+    with Snapshot(case.reachable):
+        for norm in norms:
+            norm.train()
+        train_error = mean_square(case.runner.roundtrip(x)[1] - x)
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over all batches
+        case.runner.roundtrip(case.fit[:512])
+        for norm in norms:
+            norm.eval()
+        repaired = mean_square(case.runner.roundtrip(x)[1] - x)
+    assert torch.isfinite(torch.tensor(repaired))
+    return train_error, eval_error, repaired

@@ -1,0 +1,79 @@
+"""codebook-collapse: few codes are used where k-means would use most of them, and it shows."""
+
+from __future__ import annotations
+
+import math
+
+from pellucid.diagnosis.case import Case, decibels
+from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.probes.codes import LevelUse, code_use
+
+
+def missing(case: Case) -> str | None:
+    """Codes and the codebook they index."""
+    if case.latent.codes is None:
+        return "codes (Latent.codes)"
+    uses = case.measure(code_use)
+    if not case.subject.codebooks:
+        return "Subject.codebook"
+    return None if math.isfinite(uses[0].kmeans_share) else "a codebook in the space of Latent.mean"
+
+
+def examine(case: Case) -> Finding | None:
+    """Assert on the worst level."""
+    judged = [
+        (_confidence(case, use), level, use) for level, use in enumerate(case.measure(code_use))
+    ]
+    confidence, level, use = max(judged, key=lambda j: j[0])
+    if confidence < 0.1:
+        return None
+    win = _win_db(use)
+    where = f"level {level + 1}: " if len(judged) > 1 else ""
+    return Finding(
+        id="codebook-collapse",
+        confidence=confidence,
+        severity=win,
+        severity_unit="dB of latent error",
+        summary=f"{where}{use.used} of {use.size} codes are used over {use.vectors} positions "
+        f"(perplexity {use.perplexity:.3g}); k-means with as many vectors reaches "
+        f"{use.kmeans_perplexity:.3g} and {win:.1f} dB less latent error",
+        evidence=(
+            Evidence("codes used", use.used, "codes", f"most of {use.size}"),
+            Evidence(
+                "perplexity", use.perplexity, "codes", f"{use.kmeans_perplexity:.3g} by k-means"
+            ),
+            Evidence(
+                "unexplained variance of the latent",
+                use.residual_share,
+                "1",
+                f"{use.kmeans_share:.3g} by k-means",
+            ),
+        ),
+        ruled_out=(
+            RuledOut(
+                "codebook-too-small",
+                f"the size is not used up: {use.size - use.used} codes are dead",
+            ),
+        ),
+        treatment="initialise by k-means on encoder outputs, restart dead codes (with averaging "
+        "state), lower the code dimension or normalise codes; watch usage over the whole set",
+        expects=("usage and perplexity rise", "the quantisation bar shrinks"),
+    )
+
+
+def _confidence(case: Case, use: LevelUse) -> float:
+    """Weigh dead codes, perplexity against k-means, and the latent error it costs."""
+    if not math.isfinite(use.kmeans_share) or use.size < 4:
+        return 0.0
+    reachable = min(use.size, max(2, use.vectors // 4))
+    return min(
+        case.threshold("codebook-collapse.used").confidence(use.used / reachable),
+        case.threshold("codebook-collapse.perplexity").confidence(
+            use.perplexity / max(use.kmeans_perplexity, 1.0)
+        ),
+        case.threshold("codebook-collapse.win_db").confidence(_win_db(use)),
+    )
+
+
+def _win_db(use: LevelUse) -> float:
+    return decibels(use.residual_share / max(use.kmeans_share, 1e-12))

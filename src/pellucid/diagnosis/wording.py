@@ -1,0 +1,53 @@
+"""A diagnosis in plain text, for terminals and logs."""
+
+from __future__ import annotations
+
+from pellucid.diagnosis.evidence import Diagnosis, Finding
+
+
+def plain_text(diagnosis: Diagnosis) -> str:
+    """Return the verdict, the findings with their numbers, budget and ladder."""
+    lines = [diagnosis.verdict, ""]
+    for rank, finding in enumerate(diagnosis.findings, 1):
+        lines += _finding(rank, finding)
+    if diagnosis.budget:
+        lines += [
+            "error budget",
+            *(
+                f"  {bar.stage:<22}{bar.value:>+8.2f} {bar.unit}  {bar.note}"
+                for bar in diagnosis.budget
+            ),
+            "",
+        ]
+    if diagnosis.ladder:
+        lines += [
+            f"ladder, {diagnosis.decibel}",
+            *(
+                f"  {rung.id:<6}{rung.db:>8.2f} dB  {rung.name} ({rung.note})"
+                for rung in diagnosis.ladder
+            ),
+            "",
+        ]
+    if diagnosis.not_tested:
+        lines += ["not tested", *(f"  {n.id}: needs {n.needs}" for n in diagnosis.not_tested), ""]
+    lines += [f"note: {note}" for note in diagnosis.notes]
+    lines.append(f"{diagnosis.samples} samples, {diagnosis.seconds:.1f} s")
+    return "\n".join(lines)
+
+
+def _finding(rank: int, finding: Finding) -> list[str]:
+    """Return the lines of one finding."""
+    kind = "" if finding.asserted else " (hint)"
+    lines = [f"{rank}. {finding.id}  {finding.confidence:.2f}{kind}", f"   {finding.summary}"]
+    lines += [f"   · {evidence}" for evidence in finding.evidence]
+    lines += [f"   not {rival.id}: {rival.why}" for rival in finding.ruled_out]
+    if finding.consequences:
+        lines.append(f"   explains: {', '.join(finding.consequences)}")
+    if finding.confirmation is not None:
+        proof = finding.confirmation
+        lines.append(
+            f"   {proof.verdict}: {proof.intervention}; predicted: {proof.prediction}; "
+            f"measured: {proof.effect}"
+        )
+    lines += [f"   → {finding.treatment}", f"   expect: {'; '.join(finding.expects)}", ""]
+    return lines
