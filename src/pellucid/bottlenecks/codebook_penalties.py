@@ -81,12 +81,19 @@ def codebook_penalties(
         loss = torch.stack(losses).mean()
         penalties["codebook"] = Penalty(loss, weights.codebook, "mean squared latent")
     if weights.orthogonality is not None:
-        gap = torch.stack([orthogonality(book.table()) for book in codebooks]).mean()
+        with _graph_if(weights.orthogonality):
+            gap = torch.stack([orthogonality(book.table()) for book in codebooks]).mean()
         penalties["orthogonality"] = Penalty(gap, weights.orthogonality, "mean squared cosine")
     if weights.usage_entropy is not None:
-        gap = _usage_entropy(z_ND, codebooks, found, weights.usage_temperature)
+        with _graph_if(weights.usage_entropy):
+            gap = _usage_entropy(z_ND, codebooks, found, weights.usage_temperature)
         penalties["usage_entropy"] = Penalty(gap, weights.usage_entropy, "1 - entropy/ln K")
     return penalties
+
+
+def _graph_if(weight: float) -> torch.autograd.grad_mode.set_grad_enabled:
+    """Keep no (N, K) graph for a penalty that is only observed."""
+    return torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled())
 
 
 def _usage_entropy(

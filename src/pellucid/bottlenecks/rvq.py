@@ -61,7 +61,7 @@ class RVQ(Bottleneck):
         codebook_weight: float = 1.0,
         orthogonality: float | None = None,
         usage_entropy: float | None = None,
-        usage_temperature: float = 1.0,
+        usage_temperature: float = 0.25,
         init: Literal["kmeans", "normal"] = "kmeans",
         kmeans_iterations: int = 10,
         restart_threshold: float | None = None,

@@ -49,7 +49,7 @@ class VQ(Bottleneck):
             None leaves it out, 0 observes.
         usage_entropy: weight of the gap between the entropy of soft code use and ln K.
             None leaves it out, 0 observes.
-        usage_temperature: softness of that use, in units of the mean quantisation error.
+        usage_temperature: softness of that use, in units of the spread of distances to the codes.
         init: k-means on the first training batch, or normal numbers.
         kmeans_iterations: of that start.
         restart_threshold: EMA count below which a code is moved onto a vector of the batch;
@@ -75,7 +75,7 @@ class VQ(Bottleneck):
         codebook_weight: float = 1.0,
         orthogonality: float | None = None,
         usage_entropy: float | None = None,
-        usage_temperature: float = 1.0,
+        usage_temperature: float = 0.25,
         init: Literal["kmeans", "normal"] = "kmeans",
         kmeans_iterations: int = 10,
         restart_threshold: float | None = None,

@@ -77,13 +77,14 @@ def orthogonality(vectors_KD: Tensor) -> Tensor:
 
 
 def usage_entropy_gap(
-    z_ND: Tensor, vectors_KD: Tensor, *, cosine: bool = False, temperature: float = 1.0
+    z_ND: Tensor, vectors_KD: Tensor, *, cosine: bool = False, temperature: float = 0.25
 ) -> Tensor:
     """Return 1 − H(p̄)/ln K for the batch mean p̄ of soft assignments: 0 when all codes serve.
 
-    p(k | z) = softmax_k(−d(z, c_k)/(T·s)) with squared distances d and s the batch's mean distance
-    to the nearest code, so the temperature T has no unit. Gradients reach vectors and codebook;
-    minimising it spreads the batch over the codes. (After Chang et al. 2022's entropy loss.)
+    p(k | z) = softmax_k(−d(z, c_k)/(T·s)) with squared distances d and s their spread over codes, so
+    the temperature T has no unit. (Dividing by the distance to the *nearest* code would leave no
+    gradient exactly when the codebook has collapsed.) Gradients reach vectors and codebook;
+    minimising it spreads the batch over the codes. After the entropy term of Yu et al. 2023, eq. 5.
 
     Args:
         z_ND: (N, D) vectors.
@@ -98,7 +99,7 @@ def usage_entropy_gap(
         - 2 * z_ND @ vectors_KD.t()
         + vectors_KD.square().sum(dim=1)
     )
-    scale = distance_NK.detach().amin(dim=1).mean().clamp(min=1e-12)
+    scale = distance_NK.detach().std(dim=1).mean().clamp(min=1e-12)
     p_K = (-distance_NK / (temperature * scale)).softmax(dim=1).mean(dim=0)
     entropy = torch.special.entr(p_K.clamp(min=1e-12)).sum()
     return 1 - entropy / math.log(vectors_KD.shape[0])
