@@ -19,7 +19,6 @@ from pathlib import Path
 import typer.main
 
 from pellucid.build.assemble import build_autoencoder, build_objective
-from pellucid.cli import apply, judge, learn, look  # noqa: F401 - they register commands
 from pellucid.cli.main import app
 from pellucid.errors import PellucidError
 from pellucid.recipe import apply_overrides, load_recipe, recipe_names

@@ -12,9 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
-from pellucid.records import Latent
 
 if TYPE_CHECKING:
+    from pellucid.records import Latent
     from pellucid.workflows.compare import compare
     from pellucid.workflows.demo import demo
     from pellucid.workflows.evaluate import evaluate
@@ -39,9 +39,10 @@ __all__ = [
     "train",
 ]
 
-# Workflows bring Lightning, Pillow and more; they are imported when they are first named, so that
-# `import pellucid` costs no more than torch.
+# Everything is imported when it is first named: workflows bring Lightning, Pillow and more, and
+# even torch would make `pellucid --help` wait.
 _HOMES = {
+    "Latent": "pellucid.records",
     "Run": "pellucid.workflows.run",
     "compare": "pellucid.workflows.compare",
     "demo": "pellucid.workflows.demo",

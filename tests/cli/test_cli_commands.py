@@ -139,7 +139,6 @@ def test_recipes_are_listed_and_printed_whole(pellucid):
 def test_help_of_every_command_shows_an_example():
     import typer.main
 
-    from pellucid.cli import apply, judge, learn, look  # noqa: F401
     from pellucid.cli.main import app
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]

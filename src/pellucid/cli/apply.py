@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.app import app
 from pellucid.cli.console import JsonFlag, OutOption, QuietFlag, number, out, print_json, table
 from pellucid.cli.judge import RunArgument
-from pellucid.cli.main import app
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pellucid.cli.app import app
 from pellucid.cli.console import (
     JsonFlag,
     OutOption,
@@ -16,7 +17,6 @@ from pellucid.cli.console import (
     print_json,
     table,
 )
-from pellucid.cli.main import app
 
 if TYPE_CHECKING:
     from pellucid.workflows.run import Run

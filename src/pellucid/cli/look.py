@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.app import app
 from pellucid.cli.console import JsonFlag, QuietFlag, facts, out, print_json
-from pellucid.cli.main import app
 
 
 @app.command()

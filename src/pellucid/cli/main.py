@@ -1,4 +1,4 @@
-"""The entry point: one Typer application, readable errors, no traceback unless asked for."""
+"""The entry point: register the commands; readable errors, no traceback unless asked for."""
 
 from __future__ import annotations
 
@@ -6,49 +6,15 @@ import json
 import os
 import sys
 import traceback
-from typing import Annotated
 
-import typer
-
+from pellucid.cli import apply, judge, learn, look  # noqa: F401 - they register their commands
+from pellucid.cli.app import app
 from pellucid.cli.console import err
 from pellucid.errors import PellucidError
-
-app = typer.Typer(
-    name="pellucid",
-    help="Train, diagnose and ship reconstruction models. Start with: [bold]pellucid demo[/]",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def _version(show: bool) -> None:
-    if show:
-        from importlib.metadata import version
-
-        print(f"pellucid {version('pellucid')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
-) -> None:
-    """Train, diagnose and ship reconstruction models."""
-    del version
-    if debug:
-        os.environ["PELLUCID_DEBUG"] = "1"
 
 
 def main() -> None:
     """Run the command line; exit 1 for bad input and 2 for a misused command."""
-    from pellucid.cli import apply, judge, learn, look  # noqa: F401 - they register commands
-
     if "--debug" in sys.argv:  # accepted anywhere on the line, like --json
         sys.argv.remove("--debug")
         os.environ["PELLUCID_DEBUG"] = "1"
