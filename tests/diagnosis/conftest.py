@@ -29,11 +29,11 @@ def trained():
         if name == "vae":
             return zoo.train(data(), "vae", 8, weight=2e-4, **small)
         if name == "starved":
-            return zoo.train(data(), "vae", 8, weight=4e-3, **small)
+            return zoo.train(data(), "vae", 8, weight=8e-3, **small)
         if name == "collapsed":
             return zoo.train(data(), "vae", 8, weight=1.0, **small)
         if name == "young":
-            return zoo.train(data(), "vae", 8, weight=2e-4, conv=False, steps=40)
+            return zoo.train(data(), "vae", 8, weight=2e-4, conv=False, steps=40, horizon=1000)
         if name == "sigmoid":
             head = torch.nn.Sigmoid()
             return zoo.train(zoo.digits(-1, 1), "ae", 12, head=head, **small)

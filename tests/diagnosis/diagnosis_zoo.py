@@ -72,7 +72,7 @@ def waves(length: int = 256, count: int = 1500) -> Data:
         x += amplitude * torch.sin(2 * math.pi * k * f0 * t + phase)
     x = 0.1 * x + 0.003 * torch.randn(count, length, generator=generator)
     x = x[:, None]
-    return Data(x[:1100], x[1100:], (-1, 1), 8000.0)
+    return Data(x[: count * 3 // 4], x[count * 3 // 4 :], (-1, 1), 8000.0)
 
 
 def stacks(channels: int = 12, count: int = 1200, loud: float = 1.0) -> Data:
@@ -275,6 +275,7 @@ def train(
     dim: int,
     *,
     steps: int = 600,
+    horizon: int | None = None,
     weight: float = 1e-3,
     lr: float = 2e-3,
     power: int = 2,
@@ -289,7 +290,9 @@ def train(
     if isinstance(net.quantizer, Straight):
         _start_codebooks(net, data)
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=lr / 50)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, horizon or steps, eta_min=lr / 50
+    )
 
     def terms(x: Tensor) -> dict[str, Tensor]:
         return loss(net, x) if loss is not None else net.terms(x, weight, target, power)

@@ -53,6 +53,7 @@ class Case:
         self.subject, self.runner, self.clock, self.goal = subject, runner, clock, goal
         self.fit, self.x, self.train = fit_NCP, x_NCP, train_NCP
         self.reachable = subject.reachable()
+        self.pass_seconds = 0.0
         self.notes: list[str] = []
         self.findings: list[Finding] = []
         self._measured: dict[Any, Any] = {}
@@ -225,15 +226,17 @@ def build_case(
 ) -> Case:
     """Settle how the model runs and on how many samples it can be measured in time.
 
-    The base pass gets a twentieth of the budget: as many samples as it holds, 32 to 512.
+    One pass over them gets a thirtieth of the budget: as many as it holds, 16 to 512.
     """
     source = validation or train
     runner = Runner(subject, source.x, source.batch)
     probe_clock = Clock(math.inf)
     runner.roundtrip(source.x[: runner.batch])
-    per_batch = max(probe_clock.elapsed, 1e-4)
-    affordable = int(0.05 * clock.budget_seconds / per_batch) * runner.batch
-    count = max(32, min(512, affordable))
+    per_batch, runner_batch = max(probe_clock.elapsed, 1e-4), runner.batch
+    affordable = int(clock.budget_seconds / 30 / per_batch * runner.batch)
+    count = max(16, min(512, affordable))
+    if count < 2 * runner.batch:  # a slow model: padding a last batch would waste time
+        runner.shrink(8, source.x)
     if validation is None:
         held = train.x[-min(count, max(2, len(train) // 2)) :]
         fit, compared = train.x[: max(2, len(train) - len(held))], None
@@ -249,6 +252,7 @@ def build_case(
         clock=clock,
         goal=goal,
     )
+    case.pass_seconds = per_batch / runner_batch * len(held)
     case.notes.append(f"measured on {len(held)} of {source.note}, references fitted on {len(fit)}")
     if validation is None:
         case.notes.append("no validation data were given: nothing can be said about unseen samples")

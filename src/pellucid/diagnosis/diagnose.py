@@ -15,6 +15,7 @@ from pellucid.diagnosis.clock import Clock
 from pellucid.diagnosis.evidence import ASSERTED, Confirmation, Diagnosis, Finding, NotTested
 from pellucid.diagnosis.ladder import climb
 from pellucid.diagnosis.numerics import non_finite
+from pellucid.diagnosis.probes.repeated import repeated
 from pellucid.diagnosis.samples import read_samples
 from pellucid.diagnosis.snapshot import Snapshot
 from pellucid.diagnosis.subject import as_subject
@@ -101,6 +102,7 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
             tested.append(row.id)
         else:
             closed.append(NotTested(row.id, reason))
+    _note_noise(case)
     ladder = climb(case)
     bars = () if case.clock.out else _spend(case)
     findings = fold(case.findings)
@@ -112,7 +114,7 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
 
 def _examine(case: Case, row: Row) -> str | None:
     """Examine one row; return why it could not be, or None."""
-    reserve = {1: 0.0, 2: 0.02, 3: 0.08, 4: 0.08}[row.cost] * case.clock.budget_seconds
+    reserve = {1: 0.5, 2: 3.0, 3: 4.0, 4: 4.0}[row.cost] * case.pass_seconds
     if not case.clock.has(reserve) or case.clock.out:
         return "time budget"
     try:
@@ -125,6 +127,18 @@ def _examine(case: Case, row: Row) -> str | None:
         first = str(error).splitlines()[0] if str(error) else "no message"
         return f"a subject that survives the probe ({type(error).__name__}: {first})"
     return needs
+
+
+def _note_noise(case: Case) -> None:
+    """Tell the reader when encode does not answer twice alike."""
+    if case.clock.out:
+        return
+    share = case.measure(repeated).latent_share
+    if share > 1e-6:
+        case.notes.append(
+            f"encode answers differently each time (noise is {share:.2g} of its variance): "
+            "single answers were measured; return the mean where there is one"
+        )
 
 
 def _spend(case: Case) -> tuple:

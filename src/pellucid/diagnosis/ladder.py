@@ -25,7 +25,7 @@ def climb(case: Case) -> tuple[Rung, ...]:
     rungs: list[Rung] = []
     for part in (_fitted, _searched, _overfitted):
         if case.clock.out:
-            case.notes.append(f"the ladder stops after {rungs[-1].id}: time budget")
+            case.notes.append(f"the ladder stops after {len(rungs)} rungs: time budget")
             break
         try:
             rungs += part(case)

@@ -66,6 +66,12 @@ class Runner:
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return None
 
+    def shrink(self, size: int, x_NCP: Tensor) -> None:
+        """Use smaller batches from now on, if the model takes them."""
+        before, self.batch = self.batch, max(1, min(size, self.batch))
+        if self.batch != before and self._trial(x_NCP) is not None:
+            self.batch = before
+
     def to_model(self, x: Tensor) -> Tensor:
         """Move a float tensor to the model's device and dtype."""
         return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
@@ -198,7 +204,7 @@ def _home(subject: Subject) -> tuple[torch.device, torch.dtype | None]:
 def _sizes(batch: int | None, x_NCP: Tensor) -> list[int]:
     """Return batch sizes to try: the loader's own, a comfortable one, small ones."""
     per_sample = max(1, math.prod(x_NCP.shape[1:]))
-    comfortable = max(1, min(64, len(x_NCP), 4_000_000 // per_sample))
+    comfortable = max(1, min(64, len(x_NCP), 400_000 // per_sample))
     wanted = [batch, comfortable, 16, 8, 1, 32, 4, 2, 64, 128]
     return list(dict.fromkeys(size for size in wanted if size and size <= max(len(x_NCP), 128)))
 

@@ -1,8 +1,8 @@
 """The best latents a frozen decoder could be given: R4b freely, R4a under the objective's rate.
 
 R4a for a Gaussian posterior optimises mean and log-variance under MSE + w·ΣKL. For codes it
-searches codes: straight-through descent on the latent with nearest-vector projection, then coordinate
-changes among the nearest codes; it is a lower bound of what the best codes could do.
+searches codes: straight-through descent on the latent with nearest-vector projection, then
+coordinate changes among the nearest codes; a lower bound of what the best codes could do.
 Shape letters: n samples, d channels, P positions, K codes.
 """
 
@@ -165,7 +165,7 @@ def _descend(
 ) -> list[Tensor]:
     """Minimise MSE (+ rate) over latents by Adam with a falling step; return the best point met."""
     points = [p.float().clone().requires_grad_() for p in start]
-    scale = [max(float(p.std()), 1e-3) if p.numel() > 1 else 1.0 for p in points]
+    scale = [max(float(p.detach().std()), 1e-3) if p.numel() > 1 else 1.0 for p in points]
     groups = [{"params": [p], "lr": 0.1 * s} for p, s in zip(points, scale, strict=True)]
     optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0)

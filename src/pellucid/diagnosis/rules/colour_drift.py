@@ -37,7 +37,7 @@ def examine(case: Case) -> Finding | None:
     )
     if confidence < 0.1:
         return None
-    count = min(64, len(case.x))
+    count = min(8, len(case.x))
     x = case.x[:count]
     for _ in range(ROUND_TRIPS):
         x = case.runner.roundtrip(x)[1]

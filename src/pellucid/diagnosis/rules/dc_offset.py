@@ -38,7 +38,7 @@ def examine(case: Case) -> Finding | None:
             Evidence("win of subtracting the mean", win, "dB", "0"),
             Evidence("output for silence", silence, "amplitude", "0"),
         ),
-        treatment="use a last layer without bias, and a time-domain term in the loss (spectral ones "
+        treatment="use a last layer without bias and a time-domain loss term (spectral ones "
         "alone do not see a constant)",
         expects=("decode(silence) becomes 0", "SNR rises by the severity"),
     )

@@ -9,6 +9,7 @@ from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.training import own_step
 from pellucid.diagnosis.rules.access import modules, training
+from pellucid.diagnosis.rules.codebook_ownership import live_codebooks
 
 STEPS = 2
 
@@ -79,7 +80,8 @@ def moved(case: Case) -> dict[str, tuple[float, float]]:
 
 def learnable(case: Case, name: str) -> list[nn.Parameter]:
     """Return a module's parameters that are not declared frozen."""
-    frozen = {
+    books = {id(b) for b in case.measure(live_codebooks)}  # their owner is another row's business
+    frozen = books | {
         id(p)
         for f in case.subject.frozen
         if (m := case.frozen_module(f)) is not None

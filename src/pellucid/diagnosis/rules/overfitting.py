@@ -20,7 +20,11 @@ def examine(case: Case) -> Finding | None:
     assert case.train is not None
     train_variance = mean_square(case.train[: len(case.x)] - case.mean_sample)
     train_fvu = case.measure(train_error) / max(train_variance, 1e-20)
-    gap = decibels(case.fvu / max(train_fvu, 1e-12))
+    # Harder samples are no overfitting, and neither are easier ones with the same error.
+    gap = min(
+        decibels(case.fvu / max(train_fvu, 1e-12)),
+        decibels(case.mse / max(case.measure(train_error), 1e-20)),
+    )
     held = per_sample(case.x_hat - case.x)
     low, high = bootstrap_db(held, held.new_full(held.shape, case.mse))
     pca = case.measure(references).pca

@@ -28,7 +28,10 @@ def examine(case: Case) -> Finding | None:
     gain = found.gain if math.isfinite(found.gain) else 0.0
     many = min(
         case.threshold("straight-through-gain.many").confidence(gain),
-        case.threshold("straight-through-gain.likeness").confidence(found.likeness),
+        # One level can only be counted twice exactly; a projector (cosine codes) is no multiple.
+        case.threshold(
+            f"straight-through-gain.likeness_{'one' if levels == 1 else 'many'}"
+        ).confidence(found.likeness),
     )
     confidence = max(dead, many)
     if dead > many and not found.of_training:
