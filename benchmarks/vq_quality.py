@@ -4,7 +4,10 @@ Same encoder, decoder, data, order, steps, optimiser and bits; only the bottlene
 PSNR on 8-bit pixels, several seeds; the peer runs with its defaults and with each of its documented
 settings, and with the two that belong together (k-means init and the dead-code threshold).
 
-    python benchmarks/vq_quality.py --clothing PATH --cifar PATH [--write]
+    python benchmarks/vq_quality.py --clothing PATH --cifar PATH --log RUNS.jsonl [--write]
+
+Trainings found in the log are not repeated, so an interrupted benchmark goes on where it stopped,
+and two processes may share the work (`--clothing` in one, `--cifar` in the other, then both).
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import argparse
 import itertools
 import json
 import statistics
-import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ from pellucid.nn.residual import ResidualDecoder, ResidualEncoder
 from results import write_section
 
 CODES, CHANNELS = 512, 64
-STEPS, BATCH = 600, 32
+STEPS, BATCH = 300, 32
 SEEDS = (0, 1, 2)
 
 PEER: dict[str, dict[str, Any]] = {
@@ -71,14 +74,14 @@ class Ours(nn.Module):
         return output.z, output.latent.codes, loss
 
 
-def batches(data: ImageData, seed: int, steps: int) -> Iterator[Tensor]:
+def batches(data: ImageData, seed: int) -> Iterator[Tensor]:
     """Yield the same training batches for every bottleneck."""
     order = EpochOrder(len(data.train), BATCH, seed)
-    for keys in itertools.islice(iter(order), steps):
+    for keys in itertools.islice(iter(order), STEPS):
         yield torch.stack([item["x"] for item in data.train.__getitems__(keys)])
 
 
-def train_and_score(name: str, data: ImageData, seed: int, steps: int) -> dict[str, float]:
+def train_and_score(name: str, data: ImageData, seed: int) -> dict[str, float]:
     """Train one model; return held-out PSNR (mean of per-image) and code usage."""
     torch.manual_seed(seed)
     stride = 4 if data.size <= 32 else 8
@@ -91,8 +94,8 @@ def train_and_score(name: str, data: ImageData, seed: int, steps: int) -> dict[s
     model.to(memory_format=torch.channels_last)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, steps, pct_start=0.05)
-    for x in batches(data, seed, steps):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, STEPS, pct_start=0.05)
+    for x in batches(data, seed):
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             h = encoder(x)
@@ -126,7 +129,7 @@ def score(model: nn.ModuleDict, data: ImageData) -> dict[str, float]:
     }
 
 
-def table(results: dict[str, dict[str, list[dict[str, float]]]]) -> str:
+def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """Write medians per bottleneck and the paired differences from ours, as Markdown."""
     lines = [
         f"{len(SEEDS)} seeds, {STEPS} steps of {BATCH}, K = {CODES}, AdamW 1e-3, squared error. "
@@ -156,33 +159,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clothing", type=Path, help="folder of photographs")
     parser.add_argument("--cifar", type=Path, help="npz of 32×32 images")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--only", nargs="*", help="names of bottlenecks to run")
-    parser.add_argument("--log", type=Path, help="append one JSON line per training")
+    parser.add_argument("--log", type=Path, required=True, help="one JSON line per training")
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     sources = {"clothing 64×64": (arguments.clothing, 64), "CIFAR-10 32×32": (arguments.cifar, 32)}
-    names = arguments.only or [OURS, *PEER]
-    results: dict[str, dict[str, list[dict[str, float]]]] = {}
+    sources = {title: source for title, source in sources.items() if source[0] is not None}
+    names = [OURS, *PEER]
+    log = arguments.log
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     for title, (path, size) in sources.items():
-        if path is None:
-            continue
         data = ImageData(path=str(path), size=size)
-        results[title] = {name: [] for name in names}
         for seed, name in itertools.product(SEEDS, names):
-            start = time.perf_counter()
-            entry = train_and_score(name, data, seed, arguments.steps)
-            results[title][name].append(entry)
-            line = {"data": title, "name": name, "seed": seed, **entry}
-            line["seconds"] = time.perf_counter() - start
-            print(json.dumps(line, ensure_ascii=False), flush=True)
-            if arguments.log is not None:
-                with arguments.log.open("a") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    if OURS in names:
-        print(table(results))
-        if arguments.write:
-            write_section("vq-quality", table(results))
+            if any((e["data"], e["name"], e["seed"]) == (title, name, seed) for e in done):
+                continue
+            entry = {"data": title, "name": name, "seed": seed, **train_and_score(name, data, seed)}
+            done.append(entry)
+            line = json.dumps(entry, ensure_ascii=False)
+            print(line, flush=True)
+            with log.open("a") as file:
+                file.write(line + "\n")
+    results = {
+        title: {
+            name: sorted(
+                (e for e in done if (e["data"], e["name"]) == (title, name)), key=itemgetter("seed")
+            )
+            for name in names
+        }
+        for title in sources
+    }
+    print(table(results))
+    if arguments.write:
+        write_section("vq-quality", table(results))
 
 
 if __name__ == "__main__":

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
+    from pellucid.diagnosis import Subject
     from pellucid.records import Latent
     from pellucid.workflows.compare import compare
     from pellucid.workflows.demo import demo
+    from pellucid.workflows.diagnose import diagnose
     from pellucid.workflows.evaluate import evaluate
     from pellucid.workflows.inspect import inspect
     from pellucid.workflows.reconstruct import reconstruct
@@ -28,8 +30,10 @@ __all__ = [
     "Latent",
     "PellucidError",
     "Run",
+    "Subject",
     "compare",
     "demo",
+    "diagnose",
     "estimate",
     "evaluate",
     "inspect",
@@ -44,8 +48,10 @@ __all__ = [
 _HOMES = {
     "Latent": "pellucid.records",
     "Run": "pellucid.workflows.run",
+    "Subject": "pellucid.diagnosis",
     "compare": "pellucid.workflows.compare",
     "demo": "pellucid.workflows.demo",
+    "diagnose": "pellucid.workflows.diagnose",
     "estimate": "pellucid.workflows.train",
     "evaluate": "pellucid.workflows.evaluate",
     "inspect": "pellucid.workflows.inspect",

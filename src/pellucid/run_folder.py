@@ -177,7 +177,7 @@ class RunFolder:
                     yield json.loads(line)
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines after optimiser step `step`, so that a resumed run does not repeat them."""
+        """Drop the lines after optimiser step `step`, which a resumed run logs again."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         if self.metrics.is_file():
             write_atomically(self.metrics, "".join(kept).encode())

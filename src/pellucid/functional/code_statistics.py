@@ -81,7 +81,7 @@ def usage_entropy_gap(
 ) -> Tensor:
     """Return 1 − H(p̄)/ln K for the batch mean p̄ of soft assignments: 0 when all codes serve.
 
-    p(k | z) = softmax_k(−d(z, c_k)/(T·s)) with squared distances d and s their spread over codes, so
+    p(k | z) = softmax_k(−d(z, c_k)/(T·s)) with squared distances d and s their spread over codes:
     the temperature T has no unit. (Dividing by the distance to the *nearest* code would leave no
     gradient exactly when the codebook has collapsed.) Gradients reach vectors and codebook;
     minimising it spreads the batch over the codes. After the entropy term of Yu et al. 2023, eq. 5.

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.workflows.run import Run
+
+if TYPE_CHECKING:
+    from pellucid.report.contents import RunContents
+    from pellucid.report.page import Section
 
 
 def report(run: str | Path | Run) -> Path:
@@ -13,6 +18,22 @@ def report(run: str | Path | Run) -> Path:
     Raises:
         RunError: when `run` is not a run, or the page cannot be written.
     """
-    from pellucid.report.render import render
+    from pellucid.report.render import SECTIONS, render
 
-    return render(Run.open(run).folder)
+    folder = Run.open(run).folder
+    if not folder.diagnosis.is_file():
+        return render(folder)
+    verdict, *rest = SECTIONS
+    return render(folder, sections=(verdict, _diagnosis_section, *rest))
+
+
+def _diagnosis_section(contents: RunContents) -> Section:
+    """Show diagnosis.json. The report and diagnosis rooms do not know each other; this does."""
+    from pellucid.diagnosis.reading import read_diagnosis
+    from pellucid.report.page import Html, Section
+    from pellucid.run_folder import RunFolder
+
+    folder = RunFolder(contents.path)
+    node = folder.read_json(folder.diagnosis)
+    fragment = read_diagnosis(node, where=folder.diagnosis).to_html()
+    return Section("diagnosis", "Diagnosis", Html(fragment))

@@ -1,0 +1,68 @@
+"""`pellucid diagnose`: why a reconstruction is bad."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.app import app
+from pellucid.cli.console import JsonFlag, QuietFlag, err, out
+from pellucid.errors import PellucidError
+
+
+@app.command()
+def diagnose(
+    subject: Annotated[
+        str, typer.Argument(metavar="RUN | MODULE:FACTORY", help="A run, or a function's name.")
+    ],
+    data: Annotated[
+        str | None, typer.Option("--data", help="Images for a factory's model.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Crop size for --data.")] = None,
+    channels: Annotated[int, typer.Option(help="Channels for --data: 1 or 3.")] = 3,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Prove findings by short interventions.")
+    ] = False,
+    goal: Annotated[
+        str | None, typer.Option("--goal", help='What you hope for, e.g. "psnr>40".')
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time to keep to.")] = 60,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Say why reconstructions are bad, with the numbers, and what to change.
+
+    Examples:
+
+    [cyan]pellucid diagnose runs/patch-vq-1 --confirm[/]
+
+    [cyan]pellucid diagnose mymodels.vae:build --data photos/ --size 64[/]
+    """
+    from pellucid.workflows.diagnose import diagnose as diagnose_run
+    from pellucid.workflows.diagnose import diagnose_factory
+    from pellucid.workflows.report import report
+
+    with err.status(f"diagnosing, at most about {seconds:g} s", spinner="dots") as status:
+        if quiet:
+            status.stop()
+        if Path(subject).exists() or ":" not in subject:
+            found = diagnose_run(subject, None, None, confirm, seconds, goal)
+            page = report(subject)
+        else:
+            if data is None:
+                raise PellucidError(
+                    "a factory's model is diagnosed on data", expected="--data PATH"
+                )
+            page = None
+            found = diagnose_factory(
+                subject, data, size=size, channels=channels, confirm=confirm,
+                budget_seconds=seconds, goal=goal,
+            )  # fmt: skip
+    if json:
+        print(found.to_json())
+        return
+    out.print(str(found), markup=False, highlight=False)
+    if page is not None:
+        out.print(f"page: {page}", soft_wrap=True)

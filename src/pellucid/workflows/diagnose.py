@@ -1,0 +1,191 @@
+"""Say why reconstructions are bad: of a run, or of anybody's model."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, unknown_name
+from pellucid.workflows.run import Run
+
+if TYPE_CHECKING:
+    from pellucid.diagnosis import Diagnosis, Subject
+
+
+def diagnose(
+    subject: Any,
+    train: Any = None,
+    validation: Any = None,
+    confirm: bool = False,
+    budget_seconds: float = 60,
+    goal: str | None = None,
+) -> Diagnosis:
+    """Say why reconstructions are bad, with the numbers, and leave the model as it was.
+
+    Args:
+        subject: a run (or its folder), a `Subject`, or an nn.Module with `encode` and `decode`.
+        train: the training samples; a run brings its own. See `pellucid.diagnosis.diagnose`.
+        validation: held-out samples; a run brings its own.
+        confirm: run interventions on what was found.
+        budget_seconds: time to keep to.
+        goal: e.g. "psnr>40" or "snr>30".
+
+    Raises:
+        PellucidError: when the subject cannot be run on the data, or the data cannot be used.
+    """
+    from pellucid.diagnosis import diagnose as examine
+
+    if isinstance(subject, str | Path | Run):
+        return _diagnose_run(Run.open(subject), confirm, budget_seconds, goal)
+    if train is None:
+        raise PellucidError(
+            "a model is diagnosed on data", where="train", expected="a tensor, Dataset or loader"
+        )
+    return examine(subject, train, validation, confirm, budget_seconds, goal)
+
+
+def diagnose_factory(
+    spec: str,
+    data: str | Path,
+    *,
+    size: int | None = None,
+    channels: int = 3,
+    confirm: bool = False,
+    budget_seconds: float = 60,
+    goal: str | None = None,
+) -> Diagnosis:
+    """Diagnose what `package.module:factory` returns, on a folder or array of images.
+
+    Args:
+        spec: a module and a function in it that takes nothing and returns a `Subject` or an
+            nn.Module with `encode` and `decode`; the current directory is searched first.
+        data: images, in the subject's value range.
+        size: side of the crops; None takes 64.
+        channels: 1 or 3.
+        confirm: see `diagnose`.
+        budget_seconds: see `diagnose`.
+        goal: see `diagnose`.
+
+    Raises:
+        PellucidError: when the factory cannot be found or called.
+        DataError: when there are no images to read.
+    """
+    from pellucid.data import ImageData
+    from pellucid.diagnosis import as_subject
+    from pellucid.diagnosis import diagnose as examine
+
+    subject = as_subject(_call_factory(spec))
+    low, high = subject.value_range
+    images = ImageData(
+        path=str(data), size=size or 64, channels=channels, value_range=(float(low), float(high))
+    )  # type: ignore[arg-type]
+    return examine(subject, images.train, images.test, confirm, budget_seconds, goal)
+
+
+def subject_of(run: Run) -> Subject:
+    """Describe a run's model with all that the run knows: losses, optimiser, codebooks, history."""
+    from pellucid.build.assemble import build_objective, squared_error_kl_weight
+    from pellucid.diagnosis import Subject
+    from pellucid.training.optimizer import build_optimizer
+
+    autoencoder = run.load()
+    objective = build_objective(run.recipe)
+    facts = run.value_range
+
+    def loss_terms(x: Tensor) -> dict[str, Tensor]:
+        output = autoencoder(x)
+        terms = objective(output.x_hat, x, output.penalties).terms
+        return {name: term.weighted for name, term in terms.items() if term.weight > 0}
+
+    bottleneck = autoencoder.bottleneck
+    totals = [
+        line["values"]["total"]
+        for line in run.folder.read_metrics()
+        if line["split"] == "validation" and "total" in line["values"]
+    ]
+    bits = bottleneck.bits_per_position
+    return Subject(
+        encode=autoencoder.encode,
+        decode=autoencoder.decode,
+        forward=lambda x: autoencoder(x).x_hat,
+        modules={
+            "encoder": autoencoder.encoder,
+            "bottleneck": bottleneck,
+            "decoder": autoencoder.decoder,
+        },
+        loss_terms=loss_terms,
+        optimizers=[
+            build_optimizer(autoencoder, learning_rate=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
+        ],
+        codebook=_codebooks(bottleneck),
+        kl_weight=squared_error_kl_weight(run.recipe),
+        value_range=(facts.low, facts.high),
+        bits_per_sample=None if bits is None else bits * _positions(run),
+        history={"loss": totals} if totals else None,
+        recipe=run.recipe.to_node(),
+    )
+
+
+def _diagnose_run(run: Run, confirm: bool, budget_seconds: float, goal: str | None) -> Diagnosis:
+    from pellucid.diagnosis import diagnose as examine
+
+    data = run.data()
+    found = examine(subject_of(run), data.train, data.test, confirm, budget_seconds, goal)
+    run.folder.write_json(run.folder.diagnosis, found.to_dict())
+    return found
+
+
+def _codebooks(bottleneck: torch.nn.Module) -> list[Tensor] | Tensor | None:
+    from pellucid.bottlenecks import RVQ, VQ
+
+    if isinstance(bottleneck, VQ):
+        return bottleneck.codebook.table().detach()
+    if isinstance(bottleneck, RVQ):
+        return [book.table().detach() for book in bottleneck.codebooks]
+    return None
+
+
+def _positions(run: Run) -> int:
+    from pellucid.build.assemble import build_autoencoder, data_facts
+
+    return (data_facts(run.recipe).size // build_autoencoder(run.recipe).stride) ** 2
+
+
+def _call_factory(spec: str) -> Any:
+    module_name, _, name = spec.partition(":")
+    if not name:
+        raise PellucidError(
+            "not a run folder, and not a factory",
+            where=spec,
+            expected="RUN, or package.module:factory",
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise PellucidError(
+            "cannot import the factory's module", where=spec, found=error
+        ) from error
+    functions = [key for key, value in vars(module).items() if callable(value)]
+    if name not in functions:
+        raise unknown_name("factory", name, [key for key in functions if not key.startswith("_")])
+    factory = getattr(module, name)
+    needed = [
+        parameter.name
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if needed:
+        raise PellucidError(
+            "a factory takes nothing", where=spec, expected="def factory() -> Subject", found=needed
+        )
+    return factory()
