@@ -16,7 +16,7 @@ from pellucid.errors import RecipeError, unknown_name
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.nn import DECODERS, ENCODERS
-from pellucid.nn.head import head_reach
+from pellucid.nn.head import Head, head_reach
 from pellucid.objectives import TERMS
 from pellucid.objectives.objective import Objective, Weighted
 from pellucid.recipe import Recipe
@@ -78,7 +78,7 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
     facts = data_facts(recipe)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        encoder = construct(
+        encoder: Any = construct(
             "encoder",
             ENCODERS,
             recipe.encoder,
@@ -92,7 +92,7 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
             where="bottleneck",
             given={"channels": encoder.channels},
         )
-        decoder = construct(
+        decoder: Any = construct(
             "decoder",
             DECODERS,
             recipe.decoder,
@@ -150,13 +150,13 @@ def _weight(weight: float) -> None:
 
 
 def _component(node: Mapping[str, Any], table: Mapping[str, Any], where: str) -> Any:
-    kind = node.get("kind")
+    kind = str(node.get("kind"))
     if kind not in table:
-        raise unknown_name(f"kind of {where}", str(kind), table, where=f"{where}.kind")
+        raise unknown_name(f"kind of {where}", kind, table, where=f"{where}.kind")
     return table[kind]
 
 
-def _check_head(head: str, value_range: ValueRange) -> None:
+def _check_head(head: Head, value_range: ValueRange) -> None:
     low, high = head_reach(head)
     if low > value_range.low or high < value_range.high:
         raise RecipeError(

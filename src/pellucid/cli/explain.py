@@ -21,7 +21,9 @@ def diagnose(
         str | None, typer.Option("--data", help="Images for a factory's model.")
     ] = None,
     size: Annotated[int | None, typer.Option(help="Crop size for --data.")] = None,
-    channels: Annotated[int, typer.Option(help="Channels for --data: 1 or 3.")] = 3,
+    colour: Annotated[
+        bool, typer.Option("--colour/--grayscale", help="How --data is read.")
+    ] = True,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Prove findings by short interventions.")
     ] = False,
@@ -57,7 +59,7 @@ def diagnose(
                 )
             page = None
             found = diagnose_factory(
-                subject, data, size=size, channels=channels, confirm=confirm,
+                subject, data, size=size, channels=3 if colour else 1, confirm=confirm,
                 budget_seconds=seconds, goal=goal,
             )  # fmt: skip
     if json:

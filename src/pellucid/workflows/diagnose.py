@@ -7,10 +7,9 @@ import inspect
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
@@ -56,7 +55,7 @@ def diagnose_factory(
     data: str | Path,
     *,
     size: int | None = None,
-    channels: int = 3,
+    channels: Literal[1, 3] = 3,
     confirm: bool = False,
     budget_seconds: float = 60,
     goal: str | None = None,
@@ -85,7 +84,7 @@ def diagnose_factory(
     low, high = subject.value_range
     images = ImageData(
         path=str(data), size=size or 64, channels=channels, value_range=(float(low), float(high))
-    )  # type: ignore[arg-type]
+    )
     return examine(subject, images.train, images.test, confirm, budget_seconds, goal)
 
 
@@ -142,13 +141,14 @@ def _diagnose_run(run: Run, confirm: bool, budget_seconds: float, goal: str | No
     return found
 
 
-def _codebooks(bottleneck: torch.nn.Module) -> list[Tensor] | Tensor | None:
+def _codebooks(bottleneck: nn.Module) -> list[Tensor] | Tensor | None:
     from pellucid.bottlenecks import RVQ, VQ
 
     if isinstance(bottleneck, VQ):
         return bottleneck.codebook.table().detach()
     if isinstance(bottleneck, RVQ):
-        return [book.table().detach() for book in bottleneck.codebooks]
+        books: list[Any] = list(bottleneck.codebooks)
+        return [book.table().detach() for book in books]
     return None
 
 
