@@ -49,6 +49,8 @@ def fork_server() -> ForkServerContext:
 def train_and_die(folder: Path, die_at: int | None, settings: dict[str, Any]) -> None:
     """Fit with `resume=True`; die at the given moment, counted from 0 (None lives)."""
     torch.set_num_threads(1)
+    # a fork server's child would start a fork server of its own for its data workers
+    multiprocessing.set_start_method("fork", force=True)
     if die_at is not None:
         countdown = iter(range(die_at + 1))
         for owner, name in MOMENTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import warnings
@@ -259,18 +260,21 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, monkeypatch, capsys, num
     step = module.TrainingModule.training_step
 
     def told_to_stop(self, batch, batch_idx):
-        if self.step == 8:
-            os.kill(os.getpid(), number)
+        if self.step == 8 and not self.agreement.stop_requested:
+            workers = multiprocessing.active_children()
+            assert len(workers) == 2
+            for pid in (*(worker.pid for worker in workers), os.getpid()):
+                os.kill(pid, number)
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(module.TrainingModule, "training_step", told_to_stop)
-    result = tiny_fit(tmp_path / "stopped", kind="gaussian")
+    result = tiny_fit(tmp_path / "stopped", kind="gaussian", workers=2, accumulate=2)
     assert (result.state, result.step) == ("stopped", 9)
     assert f"pellucid train --resume {tmp_path / 'stopped'}" in capsys.readouterr().err
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
     monkeypatch.undo()
-    tiny_fit(tmp_path / "stopped", kind="gaussian", resume=True)
-    tiny_fit(tmp_path / "whole", kind="gaussian")
+    tiny_fit(tmp_path / "stopped", kind="gaussian", accumulate=2, resume=True)
+    tiny_fit(tmp_path / "whole", kind="gaussian", accumulate=2)
     stopped, whole = (load_file(tmp_path / n / "model.safetensors") for n in ("stopped", "whole"))
     assert all(torch.equal(stopped[name], whole[name]) for name in whole)
 

@@ -78,11 +78,15 @@ def _loader(dataset: Dataset[Any], batches: Any, workers: int, pin_memory: bool)
         pin_memory=pin_memory,
         # a loader without its own generator would draw its workers' seed from the global one
         generator=torch.Generator().manual_seed(0),
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_ignore_signals,
         persistent_workers=False,
     )
 
 
-def _ignore_interrupts(_worker: int) -> None:
-    """Leave Ctrl-C to the main process, which stops after the step at hand."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals(_worker: int) -> None:
+    """Leave Ctrl-C and SIGTERM, which reach a whole process group, to the main process.
+
+    It stops after the step at hand, and may need one more batch for that.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
