@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from torch.utils.data import ConcatDataset
 
 FACTORY = '''
 import torch
@@ -64,7 +65,8 @@ def test_a_factory_gives_the_same_finding_as_the_call(pellucid, factory, photos)
     from pellucid.data import ImageData
 
     images = ImageData(path=str(photos), size=32)
-    called = library.diagnose(my_models.build(), images.train, images.test)
+    held_out = ConcatDataset([images.validation, images.test])
+    called = library.diagnose(my_models.build(), images.train, held_out)
     assert called.findings[0].id == "range-mismatch"
     assert called.findings[0].severity == pytest.approx(first["severity"])
 

@@ -68,7 +68,7 @@ class Codebook(nn.Module):
         cosine: bool = False,
         unit: bool = False,
         update: Update = "ema",
-        decay: float = 0.99,
+        decay: float = 0.9,
         init: Init = "kmeans",
         kmeans_iterations: int = 10,
         restart_threshold: float | None = None,

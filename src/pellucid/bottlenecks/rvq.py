@@ -56,7 +56,7 @@ class RVQ(Bottleneck):
         cosine: bool = False,
         dropout: float = 0.0,
         update: Literal["ema", "gradient"] = "ema",
-        decay: float = 0.99,
+        decay: float = 0.9,
         commitment: float = 0.25,
         codebook_weight: float = 1.0,
         orthogonality: float | None = None,

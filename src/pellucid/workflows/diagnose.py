@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
 
+_ENOUGH, _LEAST = 256, 4  # samples
+
 if TYPE_CHECKING:
+    from pellucid.data import ImageData
     from pellucid.diagnosis import Diagnosis, Subject
 
 
@@ -85,7 +88,7 @@ def diagnose_factory(
     images = ImageData(
         path=str(data), size=size or 64, channels=channels, value_range=(float(low), float(high))
     )
-    return examine(subject, images.train, images.test, confirm, budget_seconds, goal)
+    return examine(subject, images.train, _held_out(images), confirm, budget_seconds, goal)
 
 
 def subject_of(run: Run) -> Subject:
@@ -136,9 +139,23 @@ def _diagnose_run(run: Run, confirm: bool, budget_seconds: float, goal: str | No
     from pellucid.diagnosis import diagnose as examine
 
     data = run.data()
-    found = examine(subject_of(run), data.train, data.test, confirm, budget_seconds, goal)
+    held_out = _held_out(data)
+    found = examine(subject_of(run), data.train, held_out, confirm, budget_seconds, goal)
     run.folder.write_json(run.folder.diagnosis, found.to_dict())
     return found
+
+
+def _held_out(data: ImageData) -> Any:
+    """Return what was not trained on: the test split, joined by validation where it is small.
+
+    A diagnosis is no final score, and a better answer from more samples is worth more here.
+    """
+    from torch.utils.data import ConcatDataset
+
+    if len(data.test) >= _ENOUGH:
+        return data.test
+    both = ConcatDataset([data.validation, data.test])
+    return both if len(both) >= _LEAST else None
 
 
 def _codebooks(bottleneck: nn.Module) -> list[Tensor] | Tensor | None:
