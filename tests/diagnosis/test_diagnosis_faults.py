@@ -20,6 +20,7 @@ SICK = [
     ("sigmoid", "range-mismatch"),
     ("loud", "channel-scale-imbalance"),
 ]
+WHITE = pytest.param("white", marks=pytest.mark.slow)
 HEALTHY = ["ae", "vae", "young", "even", "once", "audio"]
 
 
@@ -28,7 +29,7 @@ def ids(diagnosis):
 
 
 @pytest.mark.parametrize(("name", "fault"), SICK)
-@pytest.mark.parametrize("access", ["black", "white"])
+@pytest.mark.parametrize("access", ["black", WHITE])
 def test_the_fault_comes_first(trained, name, fault, access):
     model = trained(name)
     diagnosis = diagnose(
@@ -39,7 +40,7 @@ def test_the_fault_comes_first(trained, name, fault, access):
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-@pytest.mark.parametrize("access", ["black", "white"])
+@pytest.mark.parametrize("access", ["black", WHITE])
 def test_healthy_twins_are_healthy(trained, name, access):
     model = trained(name)
     diagnosis = diagnose(
@@ -79,6 +80,7 @@ def test_units_that_differ_are_found_and_proved_on_held_out_samples(trained):
     assert diagnosis.findings[0].confirmation.verdict == "confirmed"
 
 
+@pytest.mark.slow
 def test_a_starved_latents_kl_rises_when_its_weight_falls(trained):
     model = trained("starved")
     diagnosis = diagnose(
