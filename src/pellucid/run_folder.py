@@ -1,16 +1,16 @@
 """The folder a run leaves: every file name in one place, every write atomic.
 
-    recipe.yaml            everything that was asked for
-    run.json               state, environment, which weights were kept
-    data.json              the data report (count, sizes, skipped files …)
-    splits.json            which file or group went where
-    metrics.jsonl          one line per logged step
-    model.safetensors      the weights to use
-    checkpoints/           last/ and best/: full training state
-    evaluation.json        held-out numbers, references
-    reconstructions/       PNGs and index.json
-    diagnosis.json         findings
-    report.html            the page
+recipe.yaml            everything that was asked for
+run.json               state, environment, which weights were kept
+data.json              the data report (count, sizes, skipped files …)
+splits.json            which file or group went where
+metrics.jsonl          one line per logged step
+model.safetensors      the weights to use
+checkpoints/           last/ and best/: full training state
+evaluation.json        held-out numbers, references
+reconstructions/       PNGs and index.json
+diagnosis.json         findings
+report.html            the page
 """
 
 from __future__ import annotations

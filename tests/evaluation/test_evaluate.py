@@ -11,6 +11,7 @@ import pytest
 import torch
 from evaluation_parts import (
     NUMBERS,
+    PATCH,
     RANGE,
     PassThrough,
     Pictures,
@@ -199,7 +200,22 @@ def test_a_grey_set_works_with_codecs(tmp_path: Any) -> None:
         resamples=50,
         folder=RunFolder(tmp_path),
     )
-    assert set(found.references) == {"mean", "pca", "jpeg", "webp"}
+    assert set(found.references) == {"mean", "pca", "linear", "jpeg", "webp"}
+    # codes face a linear coder at their own bits, and its pictures have the error of the ladder
+    linear, rung = found.references["linear"], found.ladder["R3-bits"]
+    assert linear.bits_per_pixel is not None
+    bits = found.metrics["bits_per_pixel"].value
+    assert linear.bits_per_pixel.value == pytest.approx(bits, rel=1e-6)
+    assert linear.psnr.value == pytest.approx(rung.psnr, abs=1.5)
+
+
+def test_a_pca_that_loses_nothing_is_no_reference() -> None:
+    train, held_out = pictures(60), pictures(8, seed=1)
+    everything = train[0].numel() // (train.shape[-1] // PATCH) ** 2
+    model = pca_autoencoder(train, numbers=everything)
+    found = evaluate(model, Pictures(train), Pictures(held_out), value_range=RANGE, resamples=50)
+    assert "pca" not in found.references
+    assert found.ladder["R2"].mse < 1e-6
 
 
 def test_large_sets_are_thinned_evenly_and_references_further() -> None:

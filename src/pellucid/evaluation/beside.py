@@ -18,7 +18,7 @@ from pellucid.functional.value_range import ValueRange
 from pellucid.metrics.paired import PairedImages
 from pellucid.records import MetricValue
 from pellucid.references.codecs import Codec, code_at_bits
-from pellucid.references.linear import MeanSample, PCAReference
+from pellucid.references.linear import LinearVAEReference, MeanSample, PCAReference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,25 +60,36 @@ def reference_images(
     codecs: Sequence[Codec],
     bits_per_image: float,
     value_range: ValueRange,
+    *,
+    coded: bool,
 ) -> dict[str, ReferenceImages]:
-    """Reconstruct `x_NCHW` by every reference: "mean", "pca" and the codecs.
+    """Reconstruct `x_NCHW` by every reference: "mean", "pca", "linear" and the codecs.
 
     Args:
         train_NCHW: training samples, in `value_range`.
         x_NCHW: held-out samples, in `value_range`.
-        pca: fitted on the training samples.
+        pca: fitted on the training samples; left out where it is exact, which says nothing.
         codecs: "jpeg", "webp"; left out where images are neither grey nor RGB, or the model
             spends no bits.
         bits_per_image: what the model spends.
         value_range: of the samples.
+        coded: the model spends its bits on codes; it then also faces "linear", the linear VAE at
+            the same bits, since equal numbers would be no fair match for codes.
     """
     mean = MeanSample.fit(train_NCHW).reconstruct(x_NCHW)
     found = {
         "mean": ReferenceImages(
             value_range.to_uint8(mean), f"mean of {len(train_NCHW)} training samples"
-        ),
-        "pca": ReferenceImages(value_range.to_uint8(pca.reconstruct(x_NCHW)), pca.note),
+        )
     }
+    if not pca.exact:
+        found["pca"] = ReferenceImages(value_range.to_uint8(pca.reconstruct(x_NCHW)), pca.note)
+    if coded and pca.numbers and bits_per_image > 0:
+        linear = LinearVAEReference.at_bits(pca, bits_per_image)
+        note = f"linear VAE at {bits_per_image:.4g} bits, decoded from a sample; {pca.note}"
+        found["linear"] = ReferenceImages(
+            value_range.to_uint8(linear.sample(x_NCHW)), note, bits_per_image
+        )
     if x_NCHW.shape[1] in (1, 3) and bits_per_image > 0:
         original = value_range.to_uint8(x_NCHW)
         for codec in codecs:

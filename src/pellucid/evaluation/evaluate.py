@@ -102,12 +102,13 @@ def evaluate(
         seed=seed,
         pca=pca,
     )
+    coded = autoencoder.bottleneck.bits_per_position is not None
     own = {name: values[chosen] for name, values in measured.paired.per_image.items()}
     groups = [measured.samples["group"][i] for i in chosen]
     beside = {
         name: measure_reference(images, x_NCHW, own, groups, protocol, steps)
         for name, images in reference_images(
-            train_NCHW, x_NCHW, pca, codecs, bits.value, value_range
+            train_NCHW, x_NCHW, pca, codecs, bits.value, value_range, coded=coded
         ).items()
     }
 

@@ -40,7 +40,7 @@ class Evaluation:
         precision: in which the model computed.
         metrics: name → value with interval, n and convention.
         ladder: R0–R3.
-        references: "mean", "pca", and the codecs asked for.
+        references: "mean", "pca", "linear" and the codecs asked for.
         differences: reference → metric → this model minus it, paired image by image.
         codes: {"levels": [usage, perplexity, entropy_bits, dead_codes, counts]}, or empty.
         latent: numbers, shape and rate of the latent.

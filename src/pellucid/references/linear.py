@@ -145,10 +145,18 @@ class PCAReference:
 
     def reconstruct(self, x_NCS: Tensor, gain_K: Tensor | None = None) -> Tensor:
         """Return (N, C, S...): projected on the axes, each coordinate times its gain (or 1)."""
-        rows = self.principal.reconstruct(self.rows(x_NCS), gain_K)
+        return self.from_rows(self.principal.reconstruct(self.rows(x_NCS), gain_K))
+
+    def from_rows(self, rows_RE: Tensor) -> Tensor:
+        """Return (N, C, S...) for rows as `rows` gives them."""
         if self.patch is None:
-            return rows.view_as(x_NCS)
-        return from_patches(rows.unflatten(0, (len(x_NCS), -1)), self.shape, self.patch)
+            return rows_RE.view(-1, *self.shape)
+        return from_patches(rows_RE.unflatten(0, (-1, self.copies)), self.shape, self.patch)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it keeps as many numbers as a sample has elements, and so loses nothing."""
+        return self.numbers >= math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +203,20 @@ class LinearVAEReference:
         """Return (N, C, S...) decoded from the posterior mean."""
         gain_K = posterior_gain(self._coded(), self.prediction.threshold)
         return self.pca.reconstruct(x_NCS, gain_K)
+
+    def sample(self, x_NCS: Tensor, *, seed: int = 0) -> Tensor:
+        """Return (N, C, S...) decoded from a posterior sample: what the rate pays for.
+
+        The mean plus, on each axis, noise of variance (λ − θ)₊·θ/λ.
+        """
+        lam, theta = self._coded(), self.prediction.threshold
+        std_K = (posterior_gain(lam, theta) * theta).sqrt().to(x_NCS)
+        rows = len(x_NCS) * self.pca.copies
+        noise_RK = torch.randn(
+            rows, len(std_K), generator=torch.Generator().manual_seed(seed), dtype=x_NCS.dtype
+        )
+        noise_RE = (noise_RK.to(x_NCS.device) * std_K) @ self.pca.principal.axes.to(x_NCS)
+        return self.reconstruct(x_NCS) + self.pca.from_rows(noise_RE)
 
     def sampling_error(self) -> float:
         """Return the mean squared error per element that sampling z adds: Σ (λ − θ)₊·θ/λ / D."""

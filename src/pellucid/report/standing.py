@@ -79,15 +79,16 @@ def reference_label(contents: RunContents, name: str) -> str:
     if name == "pca":
         patch = "patch" in str(part(node, "note") or "").lower()
         return f"{'patch-' if patch else ''}PCA with equal numbers"
+    known = "a linear coder" if name == "linear" else title(name)
     own = measured(contents.evaluated("metrics", "bits_per_pixel"))
     theirs = measured(part(node, "bits_per_pixel"))
     if theirs is None:
-        return title(name)
+        return known
     if own is None or own.value <= 0:
-        return f"{title(name)} at {number(theirs.value)} bits per pixel"
+        return f"{known} at {number(theirs.value)} bits per pixel"
     if abs(theirs.value / own.value - 1) <= SAME_BITS:
-        return f"{title(name)} at the same bits"
-    return f"{title(name)} at {number(theirs.value)} bits per pixel (this run: {number(own.value)})"
+        return f"{known} at the same bits"
+    return f"{known} at {number(theirs.value)} bits per pixel (this run: {number(own.value)})"
 
 
 def paired_difference(contents: RunContents, name: str) -> MetricValue | None:

@@ -28,6 +28,7 @@ TITLES = {
     "latent_rms": "Latent RMS",
     "vq": "VQ",
     "pca": "PCA",
+    "linear": "Linear coder",
     "jpeg": "JPEG",
     "webp": "WebP",
 }
