@@ -16,7 +16,8 @@ _STYLE = """
 .pld .fix{background:#f3f6f9;padding:.4em .7em;border-radius:4px;margin:.4em 0}
 .pld .quiet{color:#5b6875}.pld svg{max-width:100%;height:auto}
 """
-_WIDTH, _ROW, _LABEL = 720, 26, 190
+_WIDTH, _ROW, _LABEL = 780, 26, 270
+_LONGEST_DB = 60.0  # a reference that loses nothing must not flatten every other bar
 
 
 def fragment(diagnosis: Diagnosis) -> str:
@@ -107,11 +108,12 @@ def _ladder(rungs: tuple[Rung, ...], decibel: str) -> str:
     if not rungs:
         return ""
     ordered = sorted(rungs, key=lambda r: r.db)
-    low, high = min(0.0, ordered[0].db), max(ordered[-1].db, 0.1)
+    low = min(0.0, ordered[0].db)
+    high = max(0.1, min(ordered[-1].db, _LONGEST_DB))
     scale = (_WIDTH - _LABEL - 80) / (high - low)
     shapes = []
     for index, rung in enumerate(ordered):
-        y, width = index * _ROW + 4, max(1.0, (rung.db - low) * scale)
+        y, width = index * _ROW + 4, max(1.0, (min(rung.db, high) - low) * scale)
         colour = "#d08a2c" if rung.id == "model" else "#8aa0b5"
         label = rung.name if rung.id == "model" else f"{rung.id} {rung.name}"
         shapes.append(

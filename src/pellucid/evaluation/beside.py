@@ -93,8 +93,8 @@ def reference_images(
     if x_NCHW.shape[1] in (1, 3) and bits_per_image > 0:
         original = value_range.to_uint8(x_NCHW)
         for codec in codecs:
-            coded = code_at_bits(original, codec, bits_per_image)
-            found[codec] = ReferenceImages(coded.images, coded.note, coded.bits_per_image)
+            files = code_at_bits(original, codec, bits_per_image)
+            found[codec] = ReferenceImages(files.images, files.note, files.bits_per_image)
     return found
 
 

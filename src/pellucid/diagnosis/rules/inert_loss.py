@@ -70,7 +70,7 @@ def term_reach(case: Case) -> dict[str, dict[str, float]]:
         groups = {name: ps for name, ps in groups.items() if ps}
         terms = losses(case.batch_of(case.fit))
         for name, value in terms.items():
-            if float(value) == 0.0:
+            if float(value.detach()) == 0.0:
                 continue
             found[name] = {}
             for module, ps in groups.items():
