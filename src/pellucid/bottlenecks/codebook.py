@@ -128,7 +128,8 @@ class Codebook(nn.Module):
         Called before the search, so that a moved code can win vectors of this very batch.
         """
         if not self._ready:
-            self._initialise(z_ND)
+            # Disabled here and not by a decorator, which would import the compiler with this file.
+            torch.compiler.disable(self._initialise)(z_ND)
         elif self.restart_threshold != 0:
             self._restart(z_ND)
         self.steps += 1
@@ -158,7 +159,6 @@ class Codebook(nn.Module):
         gradient_KD = (sums.counts[:, None] * table_KD.detach() - sums.sums) * (2 / elements)
         return known_gradient(table_KD, error, gradient_KD)
 
-    @torch.compiler.disable()
     def _initialise(self, z_ND: Tensor) -> None:
         fitted = kmeans(
             z_ND,

@@ -124,9 +124,10 @@ def build_objective(recipe: Recipe) -> Objective:
             raise unknown_name("term", name, TERMS, where="objective")
         if "weight" not in node:
             raise RecipeError(f"'{where}' has no weight", expected="weight: a number ≥ 0")
-        weight = check_keywords(_weight, {"weight": node["weight"]}, where=where)["weight"]
+        given = {"term": None}
+        weight = check_keywords(Weighted, {"weight": node["weight"]}, where=where, given=given)
         rest = {key: value for key, value in node.items() if key != "weight"}
-        terms[name] = Weighted(call(TERMS[name], rest, where=where), weight)
+        terms[name] = Weighted(call(TERMS[name], rest, where=where), **weight)
     return Objective(terms, data_facts(recipe).value_range)
 
 
@@ -143,10 +144,6 @@ def squared_error_kl_weight(recipe: Recipe) -> float | None:
         return None
     default = inspect.signature(BOTTLENECKS["gaussian"]).parameters["weight"].default
     return float(recipe.bottleneck.get("weight", default)) / float(weighted["l2"])
-
-
-def _weight(weight: float) -> None:
-    """Carry the annotation that a term's weight is checked against."""
 
 
 def _component(node: Mapping[str, Any], table: Mapping[str, Any], where: str) -> Any:
