@@ -1,8 +1,8 @@
-"""Check every example in README and docs: Python blocks run, `pellucid` lines parse and build.
+"""Check every example in README and docs: `python` blocks run, `py` blocks compile.
 
     python docs/check_examples.py
 
-A `pellucid` line is parsed by the real command line (unknown commands and options fail); its recipe
+A `pellucid` line of a `bash` block is parsed by the real command line (unknown commands and options fail); its recipe
 and overrides are built against the real signatures. Nothing is trained and no data is opened.
 """
 
@@ -56,6 +56,8 @@ def check_file(path: Path) -> list[str]:
             if language == "python":
                 with tempfile.TemporaryDirectory() as folder, chdir(folder):
                     exec(compile(body, place, "exec"), {"__name__": "__example__"})
+            elif language == "py":  # needs the reader's own data
+                compile(body, place, "exec")
             elif language in {"bash", "sh", "console"}:
                 for line in body.splitlines():
                     if line.strip().startswith("pellucid "):

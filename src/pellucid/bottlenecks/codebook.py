@@ -9,7 +9,7 @@ Shape letters: N vectors, D dimensions, K codes.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +129,8 @@ class Codebook(nn.Module):
         """
         if not self._ready:
             # Disabled here and not by a decorator, which would import the compiler with this file.
-            torch.compiler.disable(self._initialise)(z_ND)
+            eager: Any = torch.compiler.disable(self._initialise)
+            eager(z_ND)
         elif self.restart_threshold != 0:
             self._restart(z_ND)
         self.steps += 1
