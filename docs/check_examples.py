@@ -2,9 +2,9 @@
 
     python docs/check_examples.py
 
-A `pellucid` line of a `bash` block is parsed by the real command line (unknown commands and options
-fail); its recipe and overrides are built against the real signatures. Nothing is trained, no data is
-opened.
+A `pellucid` line of a `bash` block is parsed by the real command line (unknown commands and
+options fail); its recipe and overrides are built against the real signatures. Nothing is trained,
+no data is opened.
 """
 
 from __future__ import annotations
