@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.cli.console import metric, number, out, table
+from pellucid.cli.console import metric, out, signed_metric, table
 
 
 def print_comparison(comparison: Mapping[str, Any]) -> None:
@@ -20,7 +20,7 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
         (
             node["metric"],
             f"{node['run']} − {node['baseline']}",
-            _signed(node),
+            signed_metric(node),
             "paired" if node["paired"] else "unpaired",
         )
         for node in comparison["differences"]
@@ -28,10 +28,3 @@ def print_comparison(comparison: Mapping[str, Any]) -> None:
     table(("metric", "difference", "value (95 %)", "how"), rows)
     for warning in comparison["warnings"]:
         out.print(f"[yellow]note[/] {warning}")
-
-
-def _signed(node: Mapping[str, Any]) -> str:
-    text = f"{node['value']:+.4g} {node['unit'] if node['unit'] != '1' else ''}".rstrip()
-    if node["low"] is None:
-        return text
-    return f"{text}  ({number(node['low'])} … {number(node['high'])})"

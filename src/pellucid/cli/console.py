@@ -61,3 +61,11 @@ def metric(node: Mapping[str, Any]) -> str:
     if node.get("low") is None:
         return text
     return f"{text}  ({number(node['low'])} … {number(node['high'])})"
+
+
+def signed_metric(node: Mapping[str, Any]) -> str:
+    """Format a difference with its sign and its interval."""
+    text = f"{node['value']:+.4g} {node['unit'] if node['unit'] != '1' else ''}".rstrip()
+    if node.get("low") is None:
+        return text
+    return f"{text}  ({node['low']:+.4g} … {node['high']:+.4g})"

@@ -15,6 +15,7 @@ from pellucid.cli.console import (
     number,
     out,
     print_json,
+    signed_metric,
     table,
 )
 
@@ -86,22 +87,21 @@ def print_run(run: Run, as_json: bool) -> None:
     if evaluation is None:
         out.print(f"run: {run.path}")
         return
-    rows = [
-        (name, metric(node), node["n"], node["convention"])
-        for name, node in evaluation["metrics"].items()
-    ]
-    table(
-        ("metric", "value (95 %)", "n", "convention"),
-        rows,
-        title=f"{run.path} on {evaluation['split']}",
-    )
+    rows = [(name, metric(node), node["n"]) for name, node in evaluation["metrics"].items()]
+    table(("metric", "value (95 %)", "n"), rows, title=f"{run.path} on {evaluation['split']}")
+    differences = evaluation.get("differences", {})
     references = [
-        (name, metric(node["psnr"]), _bits(node), node.get("note") or "")
+        (name, metric(node["psnr"]), _ahead(differences.get(name)), _bits(node))
         for name, node in evaluation.get("references", {}).items()
     ]
     if references:
-        table(("reference", "PSNR", "bits per pixel", "note"), references)
+        table(("reference", "PSNR", "this run, paired", "bits per pixel"), references)
+    out.print("conventions and notes: on the page, and with --json", style="dim")
     out.print(f"page: {run.folder.report}", soft_wrap=True)
+
+
+def _ahead(differences: dict | None) -> str:
+    return signed_metric(differences["psnr"]) if differences else "–"
 
 
 def _bits(node: dict) -> str:
