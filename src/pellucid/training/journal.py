@@ -139,14 +139,14 @@ def _tensorboard(folder: RunFolder, start_step: int) -> Any:
 
 
 def _wandb(folder: RunFolder) -> Any:
-    require("wandb", extra="track", purpose="the logger 'wandb'")
+    wandb = require("wandb", extra="track", purpose="the logger 'wandb'")
     from lightning.pytorch.loggers import WandbLogger
 
     marker = folder.path / "wandb" / "run-id.txt"
     if not marker.is_file():
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(os.urandom(4).hex(), encoding="utf-8")
-    return WandbLogger(
+    logger = WandbLogger(
         project="pellucid",
         name=folder.path.name,
         id=marker.read_text(encoding="utf-8"),
@@ -154,3 +154,13 @@ def _wandb(folder: RunFolder) -> Any:
         resume="allow",
         offline=os.environ.get("WANDB_MODE") == "offline",
     )
+    try:
+        _ = logger.experiment  # starts it now, before any step is spent
+    except wandb.errors.UsageError as error:
+        raise RunError(
+            "Weights & Biases refuses to start",
+            where="training.loggers",
+            found=str(error).splitlines()[0],
+            hint="WANDB_MODE=offline logs to the run folder; `wandb sync` sends it later",
+        ) from error
+    return logger
