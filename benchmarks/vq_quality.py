@@ -132,6 +132,9 @@ def score(model: nn.ModuleDict, data: ImageData) -> dict[str, float]:
 def table(results: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
     """Write medians per bottleneck and the paired differences from ours, as Markdown."""
     lines = [
+        "## VQ quality against vector-quantize-pytorch",
+        "",
+        "`python benchmarks/vq_quality.py --write`: same networks, data, order, steps and bits. "
         f"{len(SEEDS)} seeds, {STEPS} steps of {BATCH}, K = {CODES}, AdamW 1e-3, squared error. "
         "PSNR is the mean over held-out images of 8-bit PSNR; differences are paired by seed. "
         "(The peer's default already is its rotation trick, so those two rows are one.)",
