@@ -99,3 +99,22 @@ def test_a_diagnosis_survives_its_json(pellucid, trained, tmp_path):
     assert again == {key: value for key, value in node.items() if key != "version"}
     with pytest.raises(RunError, match="another format"):
         read_diagnosis({**node, "schema": 999})
+
+
+def test_a_run_states_its_losses_as_they_stood_at_the_end(pellucid, photos, tmp_path):
+    from conftest import TINY
+
+    from pellucid.workflows.diagnose import subject_of
+    from pellucid.workflows.run import Run
+
+    words = [text for text in TINY if not text.startswith("bottleneck.")]
+    words += ["bottleneck.kind=gaussian", "bottleneck.dim=4", "bottleneck.weight=0.01"]
+    words += ["bottleneck.anneal_steps=12", "-q", "--no-evaluate", "-o", tmp_path / "run"]
+    assert pellucid("train", "photos-vq", f"data.path={photos}", *words)[0] == 0
+    run = Run.open(tmp_path / "run")
+    subject = subject_of(run)
+    assert subject.kl_weight == pytest.approx(0.01)
+    assert subject.loss_terms is not None
+    terms = subject.loss_terms(run.data().test[0]["x"][None])
+    assert set(terms) == {"l2", "kl"}, "an annealed KL has its full weight at the end"
+    assert terms["kl"].item() > 0

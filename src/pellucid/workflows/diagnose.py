@@ -98,6 +98,8 @@ def subject_of(run: Run) -> Subject:
     from pellucid.training.optimizer import build_optimizer
 
     autoencoder = run.load()
+    # schedules (annealing, cycles) stand where training left them, not at their start
+    autoencoder.bottleneck.at_step(int(run.status().get("step", 0)))
     objective = build_objective(run.recipe)
     facts = run.value_range
 
