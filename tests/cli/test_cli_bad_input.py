@@ -8,9 +8,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_run import TINY
 
 
 def fails(pellucid, *words):

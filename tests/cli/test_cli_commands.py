@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import TINY
 from PIL import Image
+from tiny_run import TINY
 
 from pellucid.run_folder import RunFolder
 

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from tiny_run import TINY
 from torch.utils.data import ConcatDataset
 
 FACTORY = '''
@@ -102,8 +103,6 @@ def test_a_diagnosis_survives_its_json(pellucid, trained, tmp_path):
 
 
 def test_a_run_states_its_losses_as_they_stood_at_the_end(pellucid, photos, tmp_path):
-    from conftest import TINY
-
     from pellucid.workflows.diagnose import subject_of
     from pellucid.workflows.run import Run
 
