@@ -14,13 +14,14 @@ from tiny_run import TINY
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory) -> Path:
     """Twenty-four 48×40 crops of a photograph bundled with scikit-image."""
-    skimage_data = pytest.importorskip("skimage.data")
-    astronaut = skimage_data.astronaut()
+    from skimage.data import astronaut
+
+    photograph = astronaut()
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)
     for index in range(24):
         top, left = rng.integers(0, 440, size=2)
-        Image.fromarray(astronaut[top : top + 40, left : left + 48]).save(folder / f"{index}.png")
+        Image.fromarray(photograph[top : top + 40, left : left + 48]).save(folder / f"{index}.png")
     return folder
 
 
