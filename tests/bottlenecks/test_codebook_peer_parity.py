@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import vector_quantize_pytorch as peer
 
 from pellucid.bottlenecks import RVQ, VQ
 
-peer = pytest.importorskip("vector_quantize_pytorch")
 D, K = 16, 128
 
 
