@@ -44,4 +44,4 @@ def _explain(error: Exception) -> None:
     if "--json" in sys.argv:
         print(json.dumps({"error": message}))
     err.print("[bold red]error:[/] ", end="")
-    err.print(message, markup=False, highlight=False)
+    err.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -125,9 +125,7 @@ def subject_of(run: Run) -> Subject:
             "decoder": autoencoder.decoder,
         },
         loss_terms=loss_terms,
-        optimizers=[
-            build_optimizer(autoencoder, learning_rate=1e-3, betas=(0.9, 0.99), weight_decay=0.0)
-        ],
+        optimizers=[build_optimizer(autoencoder, **_optimizer_keywords(run))],
         codebook=_codebooks(bottleneck),
         kl_weight=squared_error_kl_weight(run.recipe),
         value_range=(facts.low, facts.high),
@@ -158,6 +156,18 @@ def _held_out(data: ImageData) -> Any:
         return data.test
     both = ConcatDataset([data.validation, data.test])
     return both if len(both) >= _LEAST else None
+
+
+def _optimizer_keywords(run: Run) -> dict[str, Any]:
+    """Return what the run's optimiser was built with: its recipe's values, else `fit`'s own."""
+    from pellucid.build.construct import check_keywords
+    from pellucid.training.fit import fit
+
+    names = ("learning_rate", "betas", "weight_decay")
+    defaults = {name: inspect.signature(fit).parameters[name].default for name in names}
+    stated = {key: value for key, value in run.recipe.training.items() if key in names}
+    given = {name: None for name in inspect.signature(fit).parameters if name not in names}
+    return {**defaults, **check_keywords(fit, stated, where="training", given=given)}
 
 
 def _codebooks(bottleneck: nn.Module) -> list[Tensor] | Tensor | None:
