@@ -218,7 +218,7 @@ def test_a_diagnosis_survives_json_and_html_with_odd_numbers():
         0.1,
     )
     node = json.loads(diagnosis.to_json())
-    assert node["schema"] == 1
+    assert node["schema"] == 2
     assert node["healthy"] is False
     assert node["findings"][0]["evidence"][0]["value"] is None
     page = diagnosis.to_html()

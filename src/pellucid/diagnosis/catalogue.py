@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Callable
 from typing import Protocol
 
 from pellucid.diagnosis.case import Case
@@ -20,6 +21,7 @@ from pellucid.diagnosis.interventions import (
     kmeans_codebook,
     lower_kl_weight,
 )
+from pellucid.diagnosis.plot import Plot
 from pellucid.diagnosis.rules import (
     amplitude_shrinkage,
     batchnorm_gap,
@@ -94,6 +96,10 @@ class Intervention(Protocol):
         ...
 
 
+PlotMaker = Callable[[Case], Plot | None]
+"""A function of `pictures`: draw what was measured, or None where there is nothing to draw."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One line of the fault catalogue.
@@ -106,6 +112,7 @@ class Row:
         rule: the module that examines it.
         explains: rows that are consequences of this one when both are met.
         intervention: the module that can prove it, or None.
+        plots: functions that draw its evidence.
     """
 
     id: str
@@ -115,6 +122,7 @@ class Row:
     rule: Rule
     explains: tuple[str, ...] = ()
     intervention: Intervention | None = None
+    plots: tuple[PlotMaker, ...] = ()
 
 
 _ALL_OF_ERROR = (

@@ -109,6 +109,7 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
     if confirm:
         findings = tuple(_confirm(case, f) for f in findings)
         findings = fold(list(findings))
+    findings = tuple(_illustrated(case, f) for f in findings)
     return _answer(case, findings, closed, tuple(tested), ladder, bars)
 
 
@@ -204,6 +205,20 @@ def _confirm(case: Case, finding: Finding) -> Finding:
     return dataclasses.replace(
         finding, confirmation=result, confidence=adjusted(finding.confidence, result)
     )
+
+
+def _illustrated(case: Case, finding: Finding) -> Finding:
+    """Draw a finding's evidence, from what has been measured already."""
+    row = next(r for r in ROWS if r.id == finding.id)
+    if finding.confidence < 0.25 or finding.summary.startswith("explained by"):
+        return finding
+    plots = []
+    for draw in row.plots:
+        try:
+            plots.append(draw(case))
+        except Exception as error:  # foreign code may raise anything; a missing picture is said
+            case.notes.append(f"no picture of {finding.id} ({type(error).__name__}: {error})")
+    return dataclasses.replace(finding, plots=tuple(p for p in plots if p is not None))
 
 
 def adjusted(confidence: float, result: Confirmation) -> float:

@@ -6,9 +6,12 @@ import dataclasses
 import html
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-SCHEMA = 1
+from pellucid.diagnosis.plot import Plot
+
+SCHEMA = 2
 """Version of `to_json`'s layout; raised whenever a key changes its meaning."""
 
 ASSERTED = 0.5
@@ -87,6 +90,10 @@ class Finding:
         treatment: what to change.
         expects: which way each number will move after the treatment.
         confirmation: the intervention, where one was run.
+        plots: pictures of the evidence.
+        suggests: the numbers of the treatment by their role, e.g. {"kl_weight": 1.2e-4}.
+        patch: the treatment as recipe keys and values, where there is a recipe, e.g.
+            {"bottleneck.weight": 1.2e-4}.
     """
 
     id: str
@@ -100,6 +107,9 @@ class Finding:
     ruled_out: tuple[RuledOut, ...] = ()
     consequences: tuple[str, ...] = ()
     confirmation: Confirmation | None = None
+    plots: tuple[Plot, ...] = ()
+    suggests: Mapping[str, float | str | bool] = dataclasses.field(default_factory=dict)
+    patch: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def asserted(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.diagnosis.evidence import (
@@ -17,6 +17,7 @@ from pellucid.diagnosis.evidence import (
     RuledOut,
     Rung,
 )
+from pellucid.diagnosis.plot import Plot, Series
 from pellucid.errors import RunError
 
 
@@ -62,8 +63,21 @@ def _finding(node: Mapping[str, Any]) -> Finding:
             "expects": tuple(node["expects"]),
             "consequences": tuple(node["consequences"]),
             "confirmation": proof,
+            "plots": tuple(_plot(item) for item in node["plots"]),
         }
     )
+
+
+def _plot(node: Mapping[str, Any]) -> Plot:
+    series = (
+        Series(**{**item, "x": _finite(item["x"]), "y": _finite(item["y"])})
+        for item in node["series"]
+    )
+    return Plot(**{**node, "series": tuple(series)})
+
+
+def _finite(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else value for value in values)
 
 
 def _evidence(node: Mapping[str, Any]) -> Evidence:

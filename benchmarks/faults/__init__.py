@@ -1,0 +1,1 @@
+"""The mutant bench: healthy models made sick in known ways, and what `diagnose` says about them."""
