@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from pellucid.diagnosis.case import Case, decibels
 from pellucid.diagnosis.evidence import Evidence, Finding
@@ -29,8 +30,9 @@ def examine(case: Case) -> Finding | None:
     own = distance.diagonal()
     rank = (distance < own[:, None]).sum(1) + 1
     wrong = float((rank > 1).double().mean())
-    nearest = distance.min(1).values
-    win = decibels(float(own.square().mean() / nearest.square().mean().clamp_min(1e-20)))
+    # One original each: answers that are all alike (a collapsed model) gain nothing by it.
+    matched = distance.flatten()[_assignment(distance)]
+    win = decibels(float(own.square().mean() / matched.square().mean().clamp_min(1e-20)))
     confidence = min(
         case.threshold("unpaired-evaluation.wrong").confidence(wrong),
         case.threshold("unpaired-evaluation.win_db").confidence(win),
@@ -55,7 +57,7 @@ def _finding(confidence: float, wrong: float, win: float, summary: str) -> Findi
         summary=summary,
         evidence=(
             Evidence("reconstructions nearer to another original", wrong, "1", "0"),
-            Evidence("win of re-pairing by nearest neighbour", win, "dB", "0"),
+            Evidence("win of the best one-to-one pairing", win, "dB", "0"),
         ),
         treatment="keep the order: no shuffling loader between encoding and scoring, no cached "
         "latents of another epoch; score what one pass returns together",
