@@ -35,6 +35,7 @@ class Plot:
         series: what is drawn.
         x_log: logarithmic horizontal axis.
         y_log: logarithmic vertical axis.
+        ticks: names of the positions 0, 1, 2 … along the horizontal axis, instead of numbers.
     """
 
     kind: Literal["lines", "bars", "points"]
@@ -44,3 +45,4 @@ class Plot:
     series: tuple[Series, ...]
     x_log: bool = False
     y_log: bool = False
+    ticks: tuple[str, ...] = ()

@@ -73,7 +73,7 @@ def _plot(node: Mapping[str, Any]) -> Plot:
         Series(**{**item, "x": _finite(item["x"]), "y": _finite(item["y"])})
         for item in node["series"]
     )
-    return Plot(**{**node, "series": tuple(series)})
+    return Plot(**{**node, "series": tuple(series), "ticks": tuple(node.get("ticks", ()))})
 
 
 def _finite(values: Sequence[float | None]) -> tuple[float, ...]:
