@@ -49,6 +49,10 @@ class RunError(PellucidError):
     """A run folder, checkpoint or result file cannot be read or written."""
 
 
+class BitstreamError(PellucidError):
+    """A coded file is damaged, of another model, or asks for more than it can hold."""
+
+
 class NonFiniteError(PellucidError):
     """Training met NaN or infinity and stopped before it could spoil the weights."""
 
