@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pellucid.diagnosis.evidence import Bar, Diagnosis, Finding, Rung, escaped
+from pellucid.diagnosis.wording import value_text
 
 _STYLE = """
 .pld{font:14px/1.5 system-ui,sans-serif;color:#1d2733;max-width:60rem}
@@ -63,6 +64,9 @@ def _finding(finding: Finding) -> str:
         f'<div class="fix">{escaped(finding.treatment)}<br><span class="quiet">expect: '
         f"{escaped('; '.join(finding.expects))}</span></div>"
     )
+    if finding.patch:
+        changes = "\n".join(f"{key}: {value_text(new)}" for key, new in finding.patch.items())
+        lines.append(f'<pre class="fix" aria-label="recipe patch">{escaped(changes)}</pre>')
     kind = "finding" if finding.asserted else "finding hint"
     return f'<div class="{kind}">{"".join(lines)}</div>'
 

@@ -49,5 +49,18 @@ def _finding(rank: int, finding: Finding) -> list[str]:
             f"   {proof.verdict}: {proof.intervention}; predicted: {proof.prediction}; "
             f"measured: {proof.effect}"
         )
-    lines += [f"   → {finding.treatment}", f"   expect: {'; '.join(finding.expects)}", ""]
+    lines.append(f"   → {finding.treatment}")
+    lines += [f"   patch: {key}={value_text(value)}" for key, value in finding.patch.items()]
+    lines += [f"   expect: {'; '.join(finding.expects)}", ""]
     return lines
+
+
+def value_text(value: object) -> str:
+    """Write a recipe value as an override on the command line has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(value_text, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

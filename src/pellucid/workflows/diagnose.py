@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ _ENOUGH, _LEAST = 256, 4  # samples
 if TYPE_CHECKING:
     from pellucid.data import ImageData
     from pellucid.diagnosis import Diagnosis, Subject
+    from pellucid.recipe import Recipe
 
 
 def diagnose(
@@ -45,7 +47,10 @@ def diagnose(
     from pellucid.diagnosis import diagnose as examine
 
     if isinstance(subject, str | Path | Run):
-        return _diagnose_run(Run.open(subject), confirm, budget_seconds, goal)
+        run = Run.open(subject)
+        found = examine_run(run, confirm=confirm, budget_seconds=budget_seconds, goal=goal)
+        run.folder.write_json(run.folder.diagnosis, found.to_dict())
+        return found
     if train is None:
         raise PellucidError(
             "a model is diagnosed on data", where="train", expected="a tensor, Dataset or loader"
@@ -131,18 +136,28 @@ def subject_of(run: Run) -> Subject:
         value_range=(facts.low, facts.high),
         bits_per_sample=None if bits is None else bits * _positions(run),
         history={"loss": totals} if totals else None,
-        recipe=run.recipe.to_node(),
+        recipe=_declared(run.recipe),
     )
 
 
-def _diagnose_run(run: Run, confirm: bool, budget_seconds: float, goal: str | None) -> Diagnosis:
+def examine_run(
+    run: Run, *, confirm: bool = False, budget_seconds: float = 60, goal: str | None = None
+) -> Diagnosis:
+    """Diagnose a run and put a recipe patch beside every finding that has one; write nothing."""
     from pellucid.diagnosis import diagnose as examine
+    from pellucid.workflows.treatments import propose
 
     data = run.data()
     held_out = _held_out(data)
     found = examine(subject_of(run), data.train, held_out, confirm, budget_seconds, goal)
-    run.folder.write_json(run.folder.diagnosis, found.to_dict())
-    return found
+    patched = (replace(f, patch=propose(run.recipe, f)) for f in found.findings)
+    return replace(found, findings=tuple(patched))
+
+
+def _declared(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe with the facts that rules ask for by name."""
+    free_nats = recipe.bottleneck.get("free_nats") or None
+    return recipe.to_node() | ({} if free_nats is None else {"free_bits": free_nats})
 
 
 def _held_out(data: ImageData) -> Any:

@@ -62,6 +62,17 @@ def references(case: Case) -> References:
     )
 
 
+def worthwhile_weight(case: Case) -> float:
+    """Return w = 2·MSE/D, the KL weight whose noise is the error a good model would make.
+
+    MSE is the smaller of the model's own and R2, but at least a hundredth of R1: a linear model of
+    as many numbers as the data loses nothing and would ask for no noise at all.
+    """
+    found = case.measure(references)
+    error = min(case.mse, max(found.linear, found.mean / 100))
+    return 2 * error / case.elements
+
+
 def _stride(case: Case) -> int | None:
     """Return the stride for a patch-PCA: the model's own, or one that keeps it well posed."""
     if case.stride is not None:

@@ -8,6 +8,7 @@ from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import posterior
+from pellucid.diagnosis.probes.references import worthwhile_weight
 from pellucid.diagnosis.probes.weight import implied_weight, kl_weight
 from pellucid.diagnosis.rules.access import posterior as missing
 
@@ -56,6 +57,7 @@ def examine(case: Case) -> Finding | None:
         treatment="fix the KL weight first (towards 2·MSE/D), then lower the floor; apply it after "
         "the batch mean and log the raw KL beside the penalised one",
         expects=("per-dimension KLs spread out", "raw KL moves with its weight again"),
+        suggests={"kl_weight": worthwhile_weight(case)},
     )
 
 

@@ -6,7 +6,7 @@ from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import posterior
-from pellucid.diagnosis.probes.references import references
+from pellucid.diagnosis.probes.references import references, worthwhile_weight
 from pellucid.diagnosis.probes.training import continued
 from pellucid.diagnosis.rules.access import posterior as missing
 
@@ -68,6 +68,7 @@ def examine(case: Case) -> Finding | None:
             "active units rise towards the number of directions with λ > θ",
             "exchanging latents costs dB",
         ),
+        suggests={"kl_weight": worthwhile_weight(case)},
     )
 
 

@@ -12,7 +12,7 @@ from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import Posterior, posterior
-from pellucid.diagnosis.probes.references import References, references
+from pellucid.diagnosis.probes.references import References, references, worthwhile_weight
 from pellucid.diagnosis.probes.weight import KLWeight, implied_weight, kl_weight, sampled_output
 from pellucid.references.linear import LinearVAEReference
 
@@ -55,7 +55,7 @@ def examine(case: Case) -> Finding | None:
         confidence = min(confidence, 0.7)
     if confidence < 0.1:
         return None
-    target = 2 * case.mse / case.elements
+    target = worthwhile_weight(case)
     return Finding(
         id="rate-starvation",
         confidence=confidence,
@@ -79,6 +79,7 @@ def examine(case: Case) -> Finding | None:
         treatment=f"lower the KL weight from {weight.value:.3g} towards 2·MSE/D ≈ {target:.2g} "
         "(multiplier of the summed KL beside a mean-reduced error), or learn the noise variance",
         expects=("KL rises", "PSNR/SNR rises", "active units rise"),
+        suggests={"kl_weight": target},
     )
 
 

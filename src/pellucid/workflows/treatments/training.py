@@ -1,0 +1,53 @@
+"""Training: how long, how fast, and which average of the weights is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.diagnosis.evidence import Finding
+from pellucid.recipe import Recipe
+from pellucid.workflows.treatments.standing import standing
+
+_LONGER = 3
+_USUAL = 1e-3  # AdamW, networks of this size
+_NEAR = 3.2  # a factor within which a learning rate is no fault
+_HORIZONS = 20  # averaging horizons that fit into a run
+_SHORTEST = 0.9
+
+
+def train_on(recipe: Recipe, finding: Finding) -> dict[str, Any]:
+    """Three times the steps, or as many times as suggested."""
+    steps = int(standing(recipe, "training.steps"))
+    factor = float(finding.suggests.get("steps_factor", _LONGER))
+    return {"training.steps": round(max(factor, 1.0) * steps)}
+
+
+def usual_learning_rate(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
+    """The measured best learning rate, else the usual one."""
+    stands = float(standing(recipe, "training.learning_rate"))
+    factor = finding.suggests.get("learning_rate_factor")
+    wanted = finding.suggests.get("learning_rate", stands * float(factor) if factor else None)
+    if wanted is not None:
+        return {"training.learning_rate": float(f"{float(wanted):.2g}")}
+    if 1 / _NEAR <= stands / _USUAL <= _NEAR:
+        return None
+    return {"training.learning_rate": _USUAL}
+
+
+def steady(recipe: Recipe, finding: Finding) -> dict[str, Any]:
+    """Full precision, clipped gradients and a learning rate that is not above the usual."""
+    rate = float(standing(recipe, "training.learning_rate"))
+    return {
+        "training.precision": "float32",
+        "training.clip_norm": min(1.0, standing(recipe, "training.clip_norm") or 1.0),
+        "training.learning_rate": min(rate, _USUAL),
+    }
+
+
+def shorter_average(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
+    """Shorten the average of the weights until it forgets its start well within the run."""
+    decay = standing(recipe, "training.ema_decay")
+    if decay is None:
+        return None
+    fits = max(_SHORTEST, 1 - _HORIZONS / int(standing(recipe, "training.steps")))
+    return {"training.ema_decay": round(min(float(decay), fits), 4)}

@@ -1,0 +1,22 @@
+"""Units: the output head and the data's range under one contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.diagnosis.evidence import Finding
+from pellucid.recipe import Recipe
+from pellucid.workflows.treatments.standing import standing
+
+_STANDARD = [-1.0, 1.0]
+
+
+def open_head(recipe: Recipe, finding: Finding) -> dict[str, Any]:
+    """Take the bound off the output, and bring the data to [−1, 1]."""
+    return {"decoder.head": "none", **standard_range(recipe, finding)}
+
+
+def standard_range(recipe: Recipe, finding: Finding) -> dict[str, Any]:
+    """Bring the data to [−1, 1] unless they are in [0, 1] already."""
+    low, high = standing(recipe, "data.value_range") or _STANDARD
+    return {} if (low, high) in {(0, 1), (-1, 1)} else {"data.value_range": list(_STANDARD)}
