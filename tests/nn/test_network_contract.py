@@ -22,6 +22,12 @@ ENCODER_CASES = {
         {"in_channels": 1, "channels": 5, "patch": 7, "width": 8, "overlap": 2},
         {"channels": 6, "patch": 6, "width": 8, "overlap": 3},
     ],
+    "seanet": [
+        {"channels": 6, "strides": (2, 3), "width": 8},
+        {"in_channels": 2, "channels": 5, "strides": (4,), "width": 8, "causal": False},
+        {"channels": 6, "strides": (2, 2), "width": 8, "activation": "snake"},
+        {"channels": 6, "strides": (3,), "width": 8, "weight_norm": False, "dilations": (2,)},
+    ],
 }
 DECODER_CASES = {
     "residual": [
@@ -34,6 +40,12 @@ DECODER_CASES = {
         {"in_channels": 6, "patch": 8, "hidden": 16},
         {"in_channels": 5, "out_channels": 1, "patch": 7, "hidden": 16, "overlap": 0},
         {"in_channels": 6, "patch": 6, "hidden": 16, "overlap": 3, "head": "sigmoid"},
+    ],
+    "seanet": [
+        {"in_channels": 6, "strides": (2, 3), "width": 8},
+        {"in_channels": 5, "out_channels": 2, "strides": (4,), "width": 8, "causal": False},
+        {"in_channels": 6, "strides": (2, 2), "width": 8, "activation": "snake", "head": "tanh"},
+        {"in_channels": 6, "strides": (3,), "width": 8, "weight_norm": False, "dilations": (2,)},
     ],
 }
 EVERY_ENCODER = [(name, kw) for name, cases in ENCODER_CASES.items() for kw in cases]
@@ -54,7 +66,12 @@ def build(table: dict, name: str, keywords: dict) -> nn.Module:
 def batch_for(network: nn.Module, cells: int = 6, count: int = 2) -> torch.Tensor:
     side = cells * network.stride if hasattr(network, "channels") else cells
     torch.manual_seed(1)
-    return torch.randn(count, network.in_channels, side, side)
+    return torch.randn(count, network.in_channels, *[side] * network.axes)
+
+
+def middle_of(x: torch.Tensor, network: nn.Module, *along: slice) -> torch.Tensor:
+    """Return x cut by one slice per position axis; the last slice serves the last axis."""
+    return x[(..., *([along[0]] * (network.axes - 1)), along[-1])]
 
 
 def test_every_member_has_a_case():
@@ -67,7 +84,7 @@ def test_encoder_names_what_it_returns(name, keywords):
     encoder = build(ENCODERS, name, keywords)
     x_BCHW = batch_for(encoder)
     h = encoder(x_BCHW)
-    assert h.shape == (2, encoder.channels, 6, 6)
+    assert h.shape == (2, encoder.channels, *[6] * encoder.axes)
     assert h.isfinite().all()
     features = encoder.features(x_BCHW)
     assert tuple(features) == encoder.intermediates
@@ -81,7 +98,7 @@ def test_decoder_fills_its_stride_within_the_reach_of_its_head(name, keywords):
     decoder = build(DECODERS, name, keywords)
     x_hat = decoder(batch_for(decoder) * 30)
     side = 6 * decoder.stride
-    assert x_hat.shape == (2, decoder.out_channels, side, side)
+    assert x_hat.shape == (2, decoder.out_channels, *[side] * decoder.axes)
     assert x_hat.dtype == torch.float32
     low, high = head_reach(decoder.head)
     assert x_hat.isfinite().all()
@@ -119,6 +136,10 @@ def test_channels_last_changes_nothing(table, name, keywords):
     network = build(table, name, keywords)
     x = batch_for(network)
     expected = network(x)
+    if network.axes != 2:
+        with pytest.raises(RuntimeError):  # the memory order exists for images only
+            x.contiguous(memory_format=torch.channels_last)
+        return
     network = network.to(memory_format=torch.channels_last)
     found = network(x.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
@@ -149,17 +170,20 @@ def test_moving_the_content_by_a_cell_moves_the_output(table, name, keywords):
     )
     reach = -(-(receptive_field(local) or 0) // cell)
     cells = 4 * reach + 5
-    ground = torch.full((1, network.in_channels, cells * cell, cells * cell), 0.3).double()
-    content = torch.randn(1, network.in_channels, cell, cell).double()
+    axes = network.axes
+    ground = torch.full((1, network.in_channels, *[cells * cell] * axes), 0.3).double()
+    content = torch.randn(1, network.in_channels, *[cell] * axes).double()
     middle = cells // 2 * cell
     here, there = ground.clone(), ground.clone()
-    here[..., middle : middle + cell, middle : middle + cell] = content
-    there[..., middle : middle + cell, middle + cell : middle + 2 * cell] = content
+    one, next_one = slice(middle, middle + cell), slice(middle + cell, middle + 2 * cell)
+    middle_of(here, network, one).copy_(content)
+    middle_of(there, network, one, next_one).copy_(content)
     y_here, y_there = network(here), network(there)
     seen = slice((cells // 2 - reach) * out, (cells // 2 + reach + 1) * out)
     moved = slice(seen.start + out, seen.stop + out)
-    torch.testing.assert_close(y_there[..., seen, moved], y_here[..., seen, seen])
-    assert y_here[..., seen, seen].std() > 1e-4
+    found = middle_of(y_there, network, seen, moved)
+    torch.testing.assert_close(found, middle_of(y_here, network, seen))
+    assert middle_of(y_here, network, seen).std() > 1e-4
 
 
 @pytest.mark.parametrize("attention", [False, True])
@@ -183,17 +207,19 @@ def test_residual_decoder_draws_no_checkerboard(stride, attention):
 def test_sides_that_do_not_fit_are_refused_with_the_nearest_that_do(name, keywords):
     encoder = build(ENCODERS, name, keywords)
     stride = encoder.stride
+    sides = (3 * stride + 1, 2 * stride)[: encoder.axes]
     with pytest.raises(PellucidError) as caught:
-        encoder(torch.zeros(1, encoder.in_channels, 3 * stride + 1, 2 * stride))
-    assert f"{3 * stride} or {4 * stride} × {2 * stride}" in str(caught.value)
-    assert f"{3 * stride + 1} × {2 * stride}" in str(caught.value)
+        encoder(torch.zeros(1, encoder.in_channels, *sides))
+    assert f"{3 * stride} or {4 * stride}" in str(caught.value)
+    assert all(str(side) in str(caught.value) for side in sides)
 
 
 @pytest.mark.parametrize(("table", "name", "keywords"), ONE_OF_EACH)
 def test_another_number_of_channels_is_refused(table, name, keywords):
     network = build(table, name, keywords)
-    with pytest.raises(PellucidError, match=f"expected: {network.in_channels} channels"):
-        network(batch_for(network)[:, :1].repeat(1, network.in_channels + 1, 1, 1))
+    wrong = batch_for(network)[:, :1].repeat(1, network.in_channels + 1, *[1] * network.axes)
+    with pytest.raises(PellucidError, match=rf"expected: .*\b{network.in_channels}\b"):
+        network(wrong)
 
 
 @pytest.mark.slow

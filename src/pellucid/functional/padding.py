@@ -16,6 +16,24 @@ def round_up(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
+def check_length(x_BCT: Tensor, multiple: int, *, channels: int) -> None:
+    """Refuse a batch of waveforms whose length is not a multiple of a network's stride.
+
+    Raises:
+        PellucidError: naming the length found and the nearest valid ones.
+    """
+    length = x_BCT.shape[-1] if x_BCT.ndim else 0
+    if x_BCT.ndim == 3 and x_BCT.shape[1] == channels and length and length % multiple == 0:
+        return
+    raise PellucidError(
+        "a network for waveforms takes whole frames",
+        expected=f"(batch, {channels}, {_nearest_sides(length, multiple)}), "
+        f"a multiple of {multiple} samples",
+        found=tuple(x_BCT.shape),
+        hint="cut or pad; models.waveform.reconstruct_waveform pads any length and cuts it back",
+    )
+
+
 def check_sides(x_BCHW: Tensor, multiple: int, *, channels: int | None = None) -> None:
     """Refuse an image batch whose sides are not multiples of a network's stride.
 

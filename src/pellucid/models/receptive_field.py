@@ -1,6 +1,6 @@
 """How far a network looks: measured, because padding, strides and kernels add up differently.
 
-Shape letters: B batch, C channels, H height, W width.
+Shape letters: B batch, C channels, P positions (one or two axes).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def receptive_field(network: nn.Module) -> int | None:
     identity: their statistics reach everywhere, but only as two numbers per group.
 
     Args:
-        network: an encoder or a decoder for (B, C, H, W) with `in_channels` and `stride`.
+        network: an encoder or a decoder with `in_channels`, `stride` and `axes`.
 
     Returns:
         The reach on the farther side; None when it has no end (attention), or one beyond 23 cells.
@@ -47,25 +47,27 @@ def _reach(network: nn.Module, cells: int, device: torch.device) -> int | None:
     in_channels: int = network.in_channels  # pyright: ignore[reportAssignmentType]
     stride: int = network.stride  # pyright: ignore[reportAssignmentType]
     encodes = hasattr(network, "channels")
+    axes: int = network.axes  # pyright: ignore[reportAssignmentType]
     side = cells * stride if encodes else cells
     generator = torch.Generator().manual_seed(0)
-    x_BCHW = torch.randn(1, in_channels, side, side, generator=generator, dtype=torch.float64)
-    x_BCHW = x_BCHW.to(device).requires_grad_()
-    y_BCHW: Tensor = network(x_BCHW)
+    x_BCP = torch.randn(1, in_channels, *[side] * axes, generator=generator, dtype=torch.float64)
+    x_BCP = x_BCP.to(device).requires_grad_()
+    y_BCP: Tensor = network(x_BCP)
     into, out_of = (stride, 1) if encodes else (1, stride)
-    if y_BCHW.shape[-2:] != (cells * out_of, cells * out_of):
+    if y_BCP.shape[2:] != (cells * out_of,) * axes:
         raise PellucidError(
             f"{type(network).__name__} does not keep to its stride {stride}",
-            expected=f"{cells * out_of} × {cells * out_of} from {side} × {side}",
-            found=" × ".join(str(size) for size in y_BCHW.shape[-2:]),
+            expected=" × ".join([str(cells * out_of)] * axes) + f" from sides of {side}",
+            found=" × ".join(str(size) for size in y_BCP.shape[2:]),
         )
     middle = cells // 2
     cell = slice(middle * out_of, (middle + 1) * out_of)
-    (gradient,) = torch.autograd.grad(y_BCHW[..., cell, cell].square().sum(), x_BCHW)
+    (gradient,) = torch.autograd.grad(y_BCP[(..., *[cell] * axes)].square().sum(), x_BCP)
     touched = gradient.abs().sum((0, 1))
     reach = 0
-    for axis in (0, 1):
-        where = touched.sum(axis).nonzero().flatten()
+    for axis in range(axes):
+        others = [other for other in range(axes) if other != axis]
+        where = (touched.sum(others) if others else touched).nonzero().flatten()
         if where[0] == 0 or where[-1] == side - 1:
             return None
         reach = max(reach, middle * into - int(where[0]), int(where[-1]) - (middle + 1) * into + 1)

@@ -6,9 +6,18 @@ from pellucid.nn.attention import SelfAttention
 from pellucid.nn.head import Head, apply_head, head_reach
 from pellucid.nn.patch import PatchDecoder, PatchEncoder
 from pellucid.nn.residual import ResidualDecoder, ResidualEncoder
+from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
 
-ENCODERS: dict[str, type[nn.Module]] = {"residual": ResidualEncoder, "patch": PatchEncoder}
-DECODERS: dict[str, type[nn.Module]] = {"residual": ResidualDecoder, "patch": PatchDecoder}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "residual": ResidualEncoder,
+    "patch": PatchEncoder,
+    "seanet": SEANetEncoder,
+}
+DECODERS: dict[str, type[nn.Module]] = {
+    "residual": ResidualDecoder,
+    "patch": PatchDecoder,
+    "seanet": SEANetDecoder,
+}
 
 __all__ = [
     "DECODERS",
@@ -18,6 +27,8 @@ __all__ = [
     "PatchEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SEANetDecoder",
+    "SEANetEncoder",
     "SelfAttention",
     "apply_head",
     "head_reach",

@@ -35,6 +35,8 @@ class PatchEncoder(nn.Module):
         RecipeError: when a size is not positive, or the rim is wider than a patch.
     """
 
+    axes = 2
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -101,6 +103,8 @@ class PatchDecoder(nn.Module):
     Raises:
         RecipeError: when a size is not positive, the overlap too wide, or there is no such head.
     """
+
+    axes = 2
 
     def __init__(
         self,

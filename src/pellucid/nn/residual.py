@@ -39,6 +39,8 @@ class ResidualEncoder(nn.Module):
         RecipeError: when `stride` is not a multiple of 2^(stages−1), or a size is not positive.
     """
 
+    axes = 2
+
     def __init__(
         self,
         in_channels: int = 3,
@@ -112,6 +114,8 @@ class ResidualDecoder(nn.Module):
         RecipeError: when `stride` is not a multiple of 2^(stages−1), a size is not positive, or
             there is no such head.
     """
+
+    axes = 2
 
     def __init__(
         self,

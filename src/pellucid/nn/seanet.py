@@ -1,0 +1,316 @@
+"""Convolutional encoder and decoder for waveforms, causal or not, whole or chunk by chunk.
+
+Source: Tagliasacchi et al. 2020 (SEANet); Défossez et al. 2022, "High fidelity neural audio
+compression", section 3.1; Kumar et al. 2023 (Snake instead of ELU, deeper residual units).
+
+Shape letters: B batch, C channels, T samples, F = T / stride frames.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError, RecipeError
+from pellucid.functional.padding import check_length
+from pellucid.nn.head import Head, apply_head, check_head
+from pellucid.nn.snake import Snake
+from pellucid.nn.streaming_conv import Conv1d, ConvTranspose1d
+
+Activation = Literal["elu", "snake"]
+_END_KERNEL = 7
+
+
+class ResidualUnit(nn.Module):
+    """Add what a dilated convolution sees: x + conv₁(σ(conv(σ(x)))).
+
+    Args:
+        channels: C.
+        kernel: taps of the dilated convolution.
+        dilation: samples between them.
+        causal: look only back.
+        activation: σ.
+        weight_norm: as in `Conv1d`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel: int,
+        dilation: int,
+        causal: bool,
+        activation: Activation,
+        weight_norm: bool,
+    ) -> None:
+        super().__init__()
+        self.layers = Chain(
+            build_activation(activation, channels),
+            Conv1d(
+                channels,
+                channels,
+                kernel,
+                dilation=dilation,
+                causal=causal,
+                weight_norm=weight_norm,
+            ),
+            build_activation(activation, channels),
+            Conv1d(channels, channels, 1, causal=causal, weight_norm=weight_norm),
+        )
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        """Return (B, C, T)."""
+        return x_BCT + self.layers(x_BCT)
+
+    def stream(self, x_BCT: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
+        """Return the next (B, C, T), and the state."""
+        y, state = self.layers.stream(x_BCT, state)
+        return x_BCT + y, state
+
+
+ChainState = list | None
+"""One entry per layer: a tensor, a nested list, or None for layers without memory."""
+
+
+class Chain(nn.Sequential):
+    """Run layers one after another, each with its own state when streaming."""
+
+    def stream(self, x: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
+        """Return the next output, and the states of the layers."""
+        states: list = [None] * len(self) if state is None else list(state)
+        for index, layer in enumerate(self):
+            if isinstance(layer, Conv1d | ConvTranspose1d | ResidualUnit | Chain):
+                x, states[index] = layer.stream(x, states[index])
+            else:
+                x = layer(x)
+        return x, states
+
+
+class SEANetEncoder(nn.Module):
+    """Turn a waveform into frames: (B, in_channels, T) → (B, channels, T / Π strides).
+
+    Args:
+        in_channels: audio channels.
+        strides: samples per frame are their product; the first acts first.
+        channels: of the frames.
+        width: channels of the first layer; they double with every stride up to `widest`.
+        widest: most channels of a layer.
+        dilations: residual units per stage.
+        kernel: taps of the residual units.
+        activation: "elu" or "snake".
+        causal: look only back.
+        weight_norm: on every convolution.
+
+    Raises:
+        RecipeError: for sizes that make no network.
+    """
+
+    axes = 1
+    intermediates: tuple[str, ...]
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        *,
+        strides: tuple[int, ...] = (2, 4, 5, 8),
+        channels: int = 128,
+        width: int = 32,
+        widest: int = 512,
+        dilations: tuple[int, ...] = (1, 3),
+        kernel: int = 3,
+        activation: Activation = "elu",
+        causal: bool = True,
+        weight_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(strides, dilations, kernel, width, widest, channels)
+        self.in_channels, self.channels, self.stride = in_channels, channels, math.prod(strides)
+        self.causal = causal
+        self.stem = Conv1d(in_channels, width, _END_KERNEL, causal=causal, weight_norm=weight_norm)
+        stages, now = [], width
+        for stride in strides:
+            wider = min(2 * now, widest)
+            units = [
+                ResidualUnit(
+                    now,
+                    kernel=kernel,
+                    dilation=dilation,
+                    causal=causal,
+                    activation=activation,
+                    weight_norm=weight_norm,
+                )
+                for dilation in dilations
+            ]
+            down = Conv1d(
+                now, wider, 2 * stride, stride=stride, causal=causal, weight_norm=weight_norm
+            )
+            stages.append(Chain(*units, build_activation(activation, now), down))
+            now = wider
+        self.stages = Chain(*stages)
+        self.end = Chain(
+            build_activation(activation, now),
+            Conv1d(now, channels, 3, causal=causal, weight_norm=weight_norm),
+        )
+        self.intermediates = (*(f"stage_{n}" for n in range(1, len(strides) + 1)), "frames")
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        """Return (B, channels, F).
+
+        Raises:
+            PellucidError: when T is not a multiple of the stride, or C is another.
+        """
+        check_length(x_BCT, self.stride, channels=self.in_channels)
+        return self.end(self.stages(self.stem(x_BCT)))
+
+    def features(self, x_BCT: Tensor) -> dict[str, Tensor]:
+        """Return the output of every stage, coarser and coarser, and the frames."""
+        check_length(x_BCT, self.stride, channels=self.in_channels)
+        y, found = self.stem(x_BCT), {}
+        for name, stage in zip(self.intermediates, self.stages, strict=False):
+            y = found[name] = stage(y)
+        return {**found, "frames": self.end(y)}
+
+    def stream(self, x_BCT: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
+        """Return the frames of the next chunk, a multiple of the stride long, and the state.
+
+        Raises:
+            PellucidError: for another length, or when the network is not causal.
+        """
+        _check_causal(self.causal)
+        check_length(x_BCT, self.stride, channels=self.in_channels)
+        return Chain(self.stem, self.stages, self.end).stream(x_BCT, state)
+
+
+class SEANetDecoder(nn.Module):
+    """Turn frames into a waveform: (B, in_channels, F) → (B, out_channels, F·Π strides).
+
+    The mirror of `SEANetEncoder`. Its last convolution has no bias, so that it cannot add a
+    constant (HILCodec, Ahn et al. 2024, section III.B).
+
+    Args:
+        in_channels: of the frames.
+        out_channels: audio channels.
+        strides: as the encoder's, in the same order.
+        width, widest, dilations, kernel, activation, causal, weight_norm: as the encoder's.
+        head: what follows the last convolution.
+
+    Raises:
+        RecipeError: for sizes that make no network.
+    """
+
+    axes = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 1,
+        *,
+        strides: tuple[int, ...] = (2, 4, 5, 8),
+        width: int = 32,
+        widest: int = 512,
+        dilations: tuple[int, ...] = (1, 3),
+        kernel: int = 3,
+        activation: Activation = "elu",
+        causal: bool = True,
+        weight_norm: bool = True,
+        head: Head = "none",
+    ) -> None:
+        super().__init__()
+        _check(strides, dilations, kernel, width, widest, in_channels)
+        check_head(head)
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.head: Head = head
+        self.stride, self.causal = math.prod(strides), causal
+        widths = [min(width * 2**n, widest) for n in range(len(strides) + 1)]
+        self.stem = Conv1d(
+            in_channels, widths[-1], _END_KERNEL, causal=causal, weight_norm=weight_norm
+        )
+        stages = []
+        for index in reversed(range(len(strides))):
+            now = widths[index]
+            up = ConvTranspose1d(
+                widths[index + 1],
+                now,
+                2 * strides[index],
+                stride=strides[index],
+                causal=causal,
+                weight_norm=weight_norm,
+            )
+            units = [
+                ResidualUnit(
+                    now,
+                    kernel=kernel,
+                    dilation=dilation,
+                    causal=causal,
+                    activation=activation,
+                    weight_norm=weight_norm,
+                )
+                for dilation in dilations
+            ]
+            stages.append(Chain(build_activation(activation, widths[index + 1]), up, *units))
+        self.stages = Chain(*stages)
+        self.final = Conv1d(
+            width, out_channels, _END_KERNEL, causal=causal, bias=False, weight_norm=weight_norm
+        )
+        self.end = build_activation(activation, width)
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """The parameter at which gradients of terms are compared."""
+        return next(p for p in reversed(list(self.final.parameters())) if p.ndim == 3)
+
+    def forward(self, z_BCF: Tensor) -> Tensor:
+        """Return (B, out_channels, T), float32.
+
+        Raises:
+            PellucidError: when there are no frames, or they have other channels.
+        """
+        check_length(z_BCF, 1, channels=self.in_channels)
+        y = self.final(self.end(self.stages(self.stem(z_BCF))))
+        return apply_head(y, self.head)
+
+    def stream(self, z_BCF: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
+        """Return the samples of the next frames, and the state.
+
+        Raises:
+            PellucidError: when the network is not causal.
+        """
+        _check_causal(self.causal)
+        chain = Chain(self.stem, self.stages, self.end, self.final)
+        y, state = chain.stream(z_BCF, state)
+        return apply_head(y, self.head), state
+
+
+def build_activation(name: Activation, channels: int) -> nn.Module:
+    """Return a new activation by name."""
+    return Snake(channels) if name == "snake" else nn.ELU()
+
+
+def _check(
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    kernel: int,
+    width: int,
+    widest: int,
+    channels: int,
+) -> None:
+    good = strides and min(strides) >= 1 and min(dilations, default=1) >= 1 and kernel >= 1
+    if not good or min(width, channels) < 1 or widest < width:
+        raise RecipeError(
+            "these sizes make no network",
+            where="seanet",
+            expected="strides, dilations, kernel and channels ≥ 1, width ≤ widest",
+            found=f"strides {strides}, dilations {dilations}, kernel {kernel}, width {width}, "
+            f"widest {widest}, channels {channels}",
+        )
+
+
+def _check_causal(causal: bool) -> None:
+    if not causal:
+        raise PellucidError(
+            "only a causal network can stream",
+            expected="encoder.causal: true and decoder.causal: true",
+            found="false",
+        )
