@@ -15,6 +15,7 @@ from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.diagnosis import Subject
+    from pellucid.doctor import Doctor
     from pellucid.records import Latent
     from pellucid.workflows.compare import compare
     from pellucid.workflows.demo import demo
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from pellucid.workflows.report import report
     from pellucid.workflows.run import Run
     from pellucid.workflows.train import estimate, resume, train
+    from pellucid.workflows.treat import treat
 
 __all__ = [
+    "Doctor",
     "Latent",
     "PellucidError",
     "Run",
@@ -41,11 +44,13 @@ __all__ = [
     "report",
     "resume",
     "train",
+    "treat",
 ]
 
 # Everything is imported when it is first named: workflows bring Lightning, Pillow and more, and
 # even torch would make `pellucid --help` wait.
 _HOMES = {
+    "Doctor": "pellucid.doctor",
     "Latent": "pellucid.records",
     "Run": "pellucid.workflows.run",
     "Subject": "pellucid.diagnosis",
@@ -59,6 +64,7 @@ _HOMES = {
     "report": "pellucid.workflows.report",
     "resume": "pellucid.workflows.train",
     "train": "pellucid.workflows.train",
+    "treat": "pellucid.workflows.treat",
 }
 
 

@@ -10,7 +10,9 @@ checkpoints/           last/ and best/: full training state
 evaluation.json        held-out numbers, references
 reconstructions/       PNGs and index.json
 diagnosis.json         findings
+treatment.json         what was changed against which finding, and what it won
 report.html            the page
+treatment.html         before and after, in a treated run
 """
 
 from __future__ import annotations
@@ -126,6 +128,14 @@ class RunFolder:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def treatment(self) -> Path:
+        return self.path / "treatment.json"
+
+    @property
+    def treatment_page(self) -> Path:
+        return self.path / "treatment.html"
 
     def write_json(self, path: Path, node: Mapping[str, Any]) -> None:
         """Write a versioned JSON file atomically; NaN and infinities become null.

@@ -52,7 +52,7 @@ def test_page_holds_numbers_differences_samples_curves_and_the_recipe_change(
     assert "precision differs" in text
     assert "- codes: 512" in text
     assert "+ codes: 256" in text
-    assert page.ids[:6] == ["verdict", "numbers", "differences", "reconstructions", "curves",
+    assert page.ids[:6] == ["verdict", "reconstructions", "numbers", "differences", "curves",
                             "recipes"]  # fmt: skip
     assert page.unbalanced == []
     # original + 2 × (reconstruction, error) for each of 6 samples, and the viewer's empty picture

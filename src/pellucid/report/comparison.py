@@ -36,7 +36,13 @@ class Difference:
 
 
 def render_comparison(
-    folders: Sequence[RunFolder], comparison: Mapping[str, Any], path: Path
+    folders: Sequence[RunFolder],
+    comparison: Mapping[str, Any],
+    path: Path,
+    *,
+    subtitle: str = "Comparison",
+    inserted: Sequence[Section] = (),
+    appended: Sequence[Section] = (),
 ) -> Path:
     """Write the page that compares runs, and return its path.
 
@@ -44,6 +50,9 @@ def render_comparison(
         folders: the runs, in the order of the page.
         comparison: what `evaluation.compare` found, as JSON: differences and warnings.
         path: where the page goes.
+        subtitle: what kind of comparison it is.
+        inserted: further sections after the verdict.
+        appended: further sections at the end.
 
     Raises:
         RunError: when the page cannot be written; an earlier page is then untouched.
@@ -52,17 +61,19 @@ def render_comparison(
     runs = dict(zip(names, (read(folder) for folder in folders), strict=True))
     sections = [
         _verdict(runs, comparison),
+        *inserted,
+        _reconstructions(runs),
         _numbers(runs),
         _differences(comparison),
-        _reconstructions(runs),
         _curves(runs),
         _recipes(runs),
+        *appended,
     ]
     problems = [f"{name}: {text}" for name, run in runs.items() for text in run.problems]
     page = assemble(
         " and ".join(names) if len(names) == 2 else f"{len(names)} runs",
         sections,
-        subtitle="Comparison",
+        subtitle=subtitle,
         problems=problems,
     )
     write_atomically(path, page)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pellucid.recipe import Recipe
+from pellucid.run_folder import RunFolder
 from pellucid.workflows.run import Run
 
 # what `evaluate` is given by the workflow rather than by the recipe's `evaluation:` section
@@ -42,6 +43,7 @@ def evaluate(
     run: str | Path | Run,
     *,
     split: Literal["test", "validation"] = "test",
+    into: RunFolder | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a run on held-out data; write evaluation.json and reconstructions/.
@@ -49,6 +51,7 @@ def evaluate(
     Args:
         run: the run or its folder.
         split: which held-out split.
+        into: where the files go; by default the run's own folder.
         progress: draw a progress bar.
 
     Returns:
@@ -63,6 +66,7 @@ def evaluate(
     from pellucid.workflows.progress import progress_bar
 
     opened = Run.open(run)
+    folder = opened.folder if into is None else into
     keywords = evaluation_keywords(opened.recipe)
     data = opened.data()
     autoencoder = opened.load()
@@ -73,10 +77,10 @@ def evaluate(
             data.test if split == "test" else data.validation,
             value_range=data.value_range,
             kl_weight=squared_error_kl_weight(opened.recipe),
-            folder=opened.folder,
+            folder=folder,
             weights=str(opened.status().get("weights", "unknown")),
             split=split,
             progress=report_progress,
             **keywords,
         )
-    return opened.folder.read_json(opened.folder.evaluation)
+    return folder.read_json(folder.evaluation)

@@ -83,8 +83,8 @@ def train(
     final = apply_overrides(
         start, overrides, {key: value for key, value in sections.items() if value is not None}
     )
-    folder = RunFolder(_choose_folder(final.name, out))
-    return _fit(final, folder, resume=False, evaluate=evaluate, progress=progress)
+    folder = RunFolder(choose_folder(final.name, out))
+    return fit_into(final, folder, evaluate=evaluate, progress=progress)
 
 
 def resume(
@@ -116,7 +116,7 @@ def resume(
                 expected="overrides of objective, training or evaluation",
                 hint="train a new run instead",
             )
-    return _fit(final, opened.folder, resume=True, evaluate=evaluate, progress=progress)
+    return fit_into(final, opened.folder, resume=True, evaluate=evaluate, progress=progress)
 
 
 def estimate(
@@ -150,16 +150,42 @@ def estimate(
     return {"recipe": final.name, **result.to_json()}
 
 
-def _fit(recipe: Recipe, folder: RunFolder, *, resume: bool, evaluate: bool, progress: bool) -> Run:
+def fit_into(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    splits: Mapping[str, Any] | None = None,
+    weights: Path | None = None,
+    evaluate: bool = True,
+    progress: bool = True,
+) -> Run:
+    """Train a finished recipe into a folder.
+
+    Args:
+        recipe: what to do; overrides are applied already.
+        folder: the run; a resumed one holds recipe, splits and checkpoints.
+        resume: continue the folder's checkpoint.
+        splits: the splits of an earlier run to keep to; None draws them.
+        weights: start from these instead of the recipe's seed.
+        evaluate: evaluate and write the page afterwards.
+        progress: draw progress bars.
+
+    Raises:
+        RunError: when the weights belong to another model.
+    """
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
+    from pellucid.models.weights import load_weights
     from pellucid.training.fit import fit
 
     run = Run(folder)
     keywords = _training_keywords(recipe)
     evaluation_keywords(recipe)  # a misspelt key there must not wait until training is over
     autoencoder = build_autoencoder(recipe)
+    if weights is not None:
+        load_weights(autoencoder, weights)
     objective = build_objective(recipe)
-    data = run.data() if resume else build_data(recipe)
+    data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
     fresh = not folder.path.exists()
     if run.is_main_process:
@@ -221,7 +247,12 @@ def _write_start(recipe: Recipe, folder: RunFolder, data: Any) -> None:
     folder.write_json(folder.splits, data.splits)
 
 
-def _choose_folder(name: str, out: str | Path | None) -> Path:
+def choose_folder(name: str, out: str | Path | None) -> Path:
+    """Return `out`, which must be free, or the next free `runs/NAME-N`.
+
+    Raises:
+        RunError: when it is taken.
+    """
     if out is not None:
         path = Path(out)
         if path.is_dir() and any(path.iterdir()):
