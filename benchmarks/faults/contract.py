@@ -67,11 +67,14 @@ class Base:
         name: e.g. "digits-vae".
         family: kind of data.
         train: seed -> Trained; deterministic, a minute or two at most on one thread.
+        build: seed -> Trained, the same without training: what cached weights are loaded into. A
+            base without it is trained afresh by every process.
     """
 
     name: str
     family: Family
     train: Callable[[int], Trained]
+    build: Callable[[int], Trained] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

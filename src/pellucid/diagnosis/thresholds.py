@@ -6,11 +6,14 @@ the fault catalogue, not yet calibrated) or "calibrated" (measured on healthy co
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import importlib.resources
 import json
 import math
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pellucid.errors import PellucidError
@@ -20,6 +23,21 @@ NINE_TO_ONE = math.log(9.0)
 
 CEILING = 0.99
 """No statistical margin makes a finding certain."""
+
+_RECORD: contextvars.ContextVar[list[tuple[str, float]] | None] = contextvars.ContextVar(
+    "record", default=None
+)
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[tuple[str, float]]]:
+    """Collect (name, x) of every number held against a threshold inside the block."""
+    record: list[tuple[str, float]] = []
+    token = _RECORD.set(record)
+    try:
+        yield record
+    finally:
+        _RECORD.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +68,9 @@ class Threshold:
         Args:
             x: the measured number, in `unit`; NaN gives 0.
         """
+        record = _RECORD.get()
+        if record is not None:
+            record.extend((name, x) for name, t in thresholds().items() if t is self)
         if math.isnan(x):
             return 0.0
         if self.ratio:
