@@ -1,156 +1,193 @@
-"""A diagnosis as one self-contained HTML fragment: verdict, findings, error budget, ladder."""
+"""A diagnosis as one self-contained HTML fragment, for pages and notebooks; no script."""
 
 from __future__ import annotations
 
-from pellucid.diagnosis.evidence import Bar, Diagnosis, Finding, Rung, escaped
-from pellucid.diagnosis.wording import value_text
+import math
 
-_STYLE = """
-.pld{font:14px/1.5 system-ui,sans-serif;color:#1d2733;max-width:60rem}
-.pld h3{font-size:1.05rem;margin:1.4em 0 .4em}.pld h4{margin:.2em 0}
-.pld .verdict{font-size:1.1rem;padding:.7em 1em;border-left:4px solid #b3382c;background:#fbf3f1}
-.pld .verdict.ok{border-color:#2f7d4f;background:#f1f8f3}
-.pld .finding{border:1px solid #d6dde4;border-radius:6px;padding:.7em 1em;margin:.6em 0}
-.pld .hint{opacity:.75}.pld table{border-collapse:collapse;margin:.4em 0}
-.pld td,.pld th{padding:.15em .8em .15em 0;text-align:left;vertical-align:top;font-weight:normal}
-.pld th{color:#5b6875}.pld td.n{text-align:right;font-variant-numeric:tabular-nums}
-.pld .fix{background:#f3f6f9;padding:.4em .7em;border-radius:4px;margin:.4em 0}
-.pld .quiet{color:#5b6875}.pld svg{max-width:100%;height:auto}
-"""
-_WIDTH, _ROW, _LABEL = 780, 26, 270
-_LONGEST_DB = 60.0  # a reference that loses nothing must not flatten every other bar
+from pellucid.diagnosis.draw import svg
+from pellucid.diagnosis.evidence import Confirmation, Diagnosis, Evidence, Finding, escaped
+from pellucid.diagnosis.page_bars import budget, ladder
+from pellucid.diagnosis.page_style import STYLE
+from pellucid.diagnosis.patch_lines import patch_lines
 
 
 def fragment(diagnosis: Diagnosis) -> str:
-    """Return the fragment; it needs nothing from outside and holds no script."""
+    """Return the fragment: verdict, budget, ladder, findings, hints, what was not tested."""
+    folded = {f.id: f for f in diagnosis.findings if _is_explained(f)}
+    causes = [f for f in diagnosis.findings if f.asserted]
+    under_a_cause = {i for f in causes for i in f.consequences if i in folded}
+    hints = [f for f in diagnosis.findings if not f.asserted and f.id not in under_a_cause]
     parts = [
-        f'<div class="pld"><style>{_STYLE}</style>',
-        f'<p class="verdict{" ok" if diagnosis.healthy else ""}">{escaped(diagnosis.verdict)}</p>',
-        *(_finding(f) for f in diagnosis.findings),
-        _budget(diagnosis.budget),
-        _ladder(diagnosis.ladder, diagnosis.decibel),
+        f'<div class="pld"><style>{STYLE}</style>',
+        _verdict(diagnosis),
+        budget(diagnosis),
+        ladder(diagnosis),
+        "<h3>Findings</h3>" if causes else "",
+        *(_finding(f, [folded[i] for i in f.consequences if i in folded]) for f in causes),
+        _hints(hints),
         _not_tested(diagnosis),
+        _notes(diagnosis),
         "</div>",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _finding(finding: Finding) -> str:
-    """One card."""
-    rows = "".join(
-        f'<tr><td>{escaped(e.name)}</td><td class="n">{_number(e.value)} '
-        f"{escaped('' if e.unit == '1' else e.unit)}{_interval(e.low, e.high)}</td>"
-        f"<th>healthy: {escaped(e.healthy)}</th></tr>"
-        for e in finding.evidence
+def _verdict(diagnosis: Diagnosis) -> str:
+    """Return the sentence, and what a reader wants to see beside it."""
+    waits = diagnosis.healthy and any(f.asserted for f in diagnosis.findings)
+    kind = " wait" if waits else " ok" if diagnosis.healthy else ""
+    facts = []
+    own = next((r for r in diagnosis.ladder if r.id == "model"), None)
+    if own is not None:
+        facts.append(f"model <b>{own.db:.2f} dB</b>")
+    steps = [b for b in diagnosis.budget if b.unit == "dB" and b.value > 0.05]
+    if steps:
+        largest = max(steps, key=lambda b: b.value)
+        facts.append(f"largest bar <b>{escaped(largest.stage)} {largest.value:+.2f} dB</b>")
+    facts.append(f"{len(diagnosis.tested)} rows tested, {len(diagnosis.not_tested)} not")
+    facts.append(f"{diagnosis.samples} samples")
+    facts.append(f"{diagnosis.seconds:.1f} s")
+    return (
+        f'<p class="verdict{kind}">{escaped(diagnosis.verdict)}</p>'
+        f'<p class="at-a-glance">{" · ".join(facts)}</p>'
     )
-    lines = [
-        f"<h4>{escaped(finding.id)} · confidence {finding.confidence:.2f}"
-        f"{'' if finding.asserted else ' (hint)'}</h4>",
-        f"<div>{escaped(finding.summary)}</div><table>{rows}</table>",
-        *(
-            f'<div class="quiet">not {escaped(r.id)}: {escaped(r.why)}</div>'
-            for r in finding.ruled_out
-        ),
+
+
+def _finding(finding: Finding, consequences: list[Finding]) -> str:
+    """Return one card: what, how sure, the numbers, pictures, what to do, what it is not."""
+    severity = f"{finding.severity:.3g} {finding.severity_unit}"
+    explains = "".join(
+        f"<li><b>{escaped(f.id)}</b>: {escaped(_own_summary(f))}</li>" for f in consequences
+    ) + "".join(
+        f"<li><b>{escaped(i)}</b></li>"
+        for i in finding.consequences
+        if i not in {f.id for f in consequences}
+    )
+    parts = [
+        f"<header><h4>{escaped(finding.id)}</h4>{_meter(finding)}</header>",
+        f"<p>{escaped(finding.summary)}</p>",
+        _table(finding.evidence),
+        _plots(finding),
+        _proof(finding.confirmation) if finding.confirmation is not None else "",
+        _treatment(finding),
+        _rivals(finding),
+        f"<details><summary>explains {len(finding.consequences)} more: "
+        f"<b>{escaped(', '.join(finding.consequences))}</b></summary><ul>{explains}</ul></details>"
+        if finding.consequences
+        else "",
     ]
-    if finding.consequences:
-        lines.append(f"<div>explains: {escaped(', '.join(finding.consequences))}</div>")
-    if finding.confirmation is not None:
-        proof = finding.confirmation
-        lines.append(
-            f"<div><b>{escaped(proof.verdict)}</b>: {escaped(proof.intervention)}. Predicted: "
-            f"{escaped(proof.prediction)}. Measured: {escaped(proof.effect)}</div>"
-        )
-    lines.append(
-        f'<div class="fix">{escaped(finding.treatment)}<br><span class="quiet">expect: '
-        f"{escaped('; '.join(finding.expects))}</span></div>"
+    label = escaped(f"{finding.id}, severity {severity}")
+    return f'<article class="finding" aria-label="{label}">{"".join(parts)}</article>'
+
+
+def _hints(hints: list[Finding]) -> str:
+    """Return what was weighed and not asserted, each folded."""
+    if not hints:
+        return ""
+    rows = "".join(
+        f'<details class="maybe"><summary><b>{escaped(f.id)}</b> {_meter(f)} '
+        f"{escaped(f.summary)}</summary>"
+        f"{_table(f.evidence)}{_plots(f)}<p>{escaped(f.treatment)}</p></details>"
+        for f in hints
     )
+    return f'<h3>Weighed, not asserted</h3><p class="quiet">confidence below 0.5</p>{rows}'
+
+
+def _meter(finding: Finding) -> str:
+    width = 100 * min(max(finding.confidence, 0.0), 1.0)
+    return (
+        f'<span class="meter">confidence<span><i style="width:{width:.0f}%"></i></span>'
+        f"{finding.confidence:.2f}</span>"
+    )
+
+
+def _table(evidence: tuple[Evidence, ...]) -> str:
+    if not evidence:
+        return ""
+    rows = "".join(
+        f'<tr><td>{escaped(e.name)}</td><td class="n"><b>{_number(e)}</b></td>'
+        f'<td class="quiet">{escaped(e.healthy)}</td></tr>'
+        for e in evidence
+    )
+    return (
+        '<table class="numbers"><thead><tr><th>measured</th><th class="n">here</th>'
+        f"<th>healthy</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _plots(finding: Finding) -> str:
+    if not finding.plots:
+        return ""
+    return f'<div class="plots">{"".join(svg(p) for p in finding.plots)}</div>'
+
+
+def _proof(proof: Confirmation) -> str:
+    return (
+        f'<div class="proof {escaped(proof.verdict)}"><b>{escaped(proof.verdict)}</b> by '
+        f"{escaped(proof.intervention)}<br>"
+        f'<span class="quiet">predicted</span> {escaped(proof.prediction)}; '
+        f'<span class="quiet">measured</span> {escaped(proof.effect.name)} '
+        f"<b>{_number(proof.effect)}</b></div>"
+    )
+
+
+def _treatment(finding: Finding) -> str:
+    """Return the advice, the patch where there is a recipe, and what will move."""
+    diff = ""
     if finding.patch:
-        changes = "\n".join(f"{key}: {value_text(new)}" for key, new in finding.patch.items())
-        lines.append(f'<pre class="fix" aria-label="recipe patch">{escaped(changes)}</pre>')
-    kind = "finding" if finding.asserted else "finding hint"
-    return f'<div class="{kind}">{"".join(lines)}</div>'
-
-
-def _budget(bars: tuple[Bar, ...]) -> str:
-    """A waterfall of the dB bars; what is no dB is written below it."""
-    steps = [b for b in bars if b.unit == "dB" and b.stage != "train to held-out"]
-    apart = [b for b in bars if b not in steps]
-    if not bars:
-        return ""
-    level, spans = 0.0, []
-    for bar in steps:
-        spans.append((bar, level, level + bar.value))
-        level += bar.value
-    low = min([0.0, *(min(a, b) for _, a, b in spans)])
-    high = max([0.1, *(max(a, b) for _, a, b in spans)])
-    scale = (_WIDTH - _LABEL - 80) / (high - low)
-    shapes = []
-    for index, (bar, start, stop) in enumerate(spans):
-        left, y = _LABEL + (min(start, stop) - low) * scale, index * _ROW + 4
-        colour = "#3b6ea5" if bar.value >= 0 else "#b3382c"
-        width = max(1.0, abs(stop - start) * scale)
-        shapes.append(
-            f'<text x="0" y="{y + 13}">{escaped(bar.stage)}</text>'
-            f'<rect x="{left:.1f}" y="{y}" width="{width:.1f}" height="17" fill="{colour}">'
-            f"<title>{escaped(bar.note)}</title></rect>"
-            f'<text x="{left + width + 6:.1f}" y="{y + 13}">{bar.value:+.2f} dB</text>'
+        lines = "".join(
+            f'<span class="{"plus" if new else "head"}">{"+" if new else " "} '
+            f"{escaped(text)}</span>"
+            for new, text in patch_lines(finding.patch)
         )
-    words = "".join(
-        f"<li>{escaped(b.stage)}: {_number(b.value)} {escaped(b.unit)} "
-        f'<span class="quiet">{escaped(b.note)}</span></li>'
-        for b in apart
-    )
+        diff = f'<div class="quiet">in the recipe</div><pre class="diff">{lines}</pre>'
+    expects = escaped("; ".join(finding.expects))
     return (
-        "<h3>Error budget: what removing each stage would win</h3>"
-        + _svg(shapes, len(spans), "error budget")
-        + f"<ul>{words}</ul>"
+        f'<div class="treatment"><p><b>What to change.</b> {escaped(finding.treatment)}</p>{diff}'
+        + (f'<p class="quiet">Then expect: {expects}.</p>' if expects else "")
+        + "</div>"
     )
 
 
-def _ladder(rungs: tuple[Rung, ...], decibel: str) -> str:
-    """Bars of decibels, one per rung, the model highlighted."""
-    if not rungs:
+def _rivals(finding: Finding) -> str:
+    if not finding.ruled_out:
         return ""
-    ordered = sorted(rungs, key=lambda r: r.db)
-    low = min(0.0, ordered[0].db)
-    high = max(0.1, min(ordered[-1].db, _LONGEST_DB))
-    scale = (_WIDTH - _LABEL - 80) / (high - low)
-    shapes = []
-    for index, rung in enumerate(ordered):
-        y, width = index * _ROW + 4, max(1.0, (min(rung.db, high) - low) * scale)
-        colour = "#d08a2c" if rung.id == "model" else "#8aa0b5"
-        label = rung.name if rung.id == "model" else f"{rung.id} {rung.name}"
-        shapes.append(
-            f'<text x="0" y="{y + 13}">{escaped(label)}</text>'
-            f'<rect x="{_LABEL}" y="{y}" width="{width:.1f}" height="17" fill="{colour}">'
-            f"<title>{escaped(rung.note)}</title></rect>"
-            f'<text x="{_LABEL + width + 6:.1f}" y="{y + 13}">{rung.db:.2f} dB</text>'
-        )
-    return f"<h3>Ladder, {escaped(decibel)}</h3>" + _svg(shapes, len(ordered), "ladder")
-
-
-def _svg(shapes: list[str], rows: int, label: str) -> str:
-    height = rows * _ROW + 4
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img" '
-        f'aria-label="{label}" font-size="12" fill="#1d2733">{"".join(shapes)}</svg>'
-    )
+    rows = "".join(f"<dt>{escaped(r.id)}</dt><dd>{escaped(r.why)}</dd>" for r in finding.ruled_out)
+    return f'<dl class="rivals" aria-label="ruled out">{rows}</dl>'
 
 
 def _not_tested(diagnosis: Diagnosis) -> str:
+    if not diagnosis.not_tested:
+        return ""
     rows = "".join(
-        f"<tr><td>{escaped(n.id)}</td><th>needs {escaped(n.needs)}</th></tr>"
-        for n in diagnosis.not_tested
+        f"<dt>{escaped(n.id)}</dt><dd>needs {escaped(n.needs)}</dd>" for n in diagnosis.not_tested
     )
+    return (
+        f"<details><summary><b>Not tested: {len(diagnosis.not_tested)} rows</b>, and what would "
+        f'open them</summary><dl class="not-tested">{rows}</dl></details>'
+    )
+
+
+def _notes(diagnosis: Diagnosis) -> str:
     notes = "".join(f"<li>{escaped(note)}</li>" for note in diagnosis.notes)
-    table = f"<h3>Not tested</h3><table>{rows}</table>" if rows else ""
-    tail = f"<p class='quiet'>{diagnosis.samples} samples, {diagnosis.seconds:.1f} s</p>"
-    return f"{table}<ul class='quiet'>{notes}</ul>{tail}"
+    return f'<ul class="quiet">{notes}</ul>' if notes else ""
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}"
+def _number(evidence: Evidence) -> str:
+    """Return value, unit and interval."""
+    unit = "" if evidence.unit == "1" else f" {escaped(evidence.unit)}"
+    if not math.isfinite(evidence.value):
+        return f"not finite{unit}"
+    text = f"{evidence.value:.4g}{unit}"
+    if evidence.low is None or evidence.high is None:
+        return text
+    return f"{text} <span>[{evidence.low:.3g}, {evidence.high:.3g}]</span>"
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+def _is_explained(finding: Finding) -> bool:
+    return not finding.asserted and finding.summary.startswith("explained by ")
+
+
+def _own_summary(finding: Finding) -> str:
+    """Return a folded finding's own words, without "explained by …:"."""
+    return finding.summary.partition(": ")[2] or finding.summary
