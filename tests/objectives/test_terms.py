@@ -11,10 +11,12 @@ from pellucid.functional.value_range import ValueRange
 from pellucid.objectives import (
     L1,
     L2,
+    STFT,
     TERMS,
     Charbonnier,
     Edge,
     FocalFrequency,
+    LogMel,
     MSSSIMLoss,
     Objective,
     SSIMLoss,
@@ -32,12 +34,16 @@ class Case:
         differentiable: the same kind with arguments that make its gradient exact, where the
             plain one holds a part constant on purpose.
         any_shape: it measures (B, 1, T) as well as images.
+        waves: it measures (B, 1, T) only.
+        symmetric: x̂ and x may change places.
         degree: value at 2·error over value at error is 2^degree; None when not homogeneous.
     """
 
     term: Term
     differentiable: Term | None = None
     any_shape: bool = False
+    waves: bool = False
+    symmetric: bool = True
     degree: int | None = None
 
 
@@ -49,8 +55,15 @@ CASES = {
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
     "focal-frequency": Case(FocalFrequency(), differentiable=FocalFrequency(alpha=0.0), degree=2),
+    "log-mel": Case(LogMel(sample_rate=8000, windows=(32, 64), bands=(5, 10)), waves=True),
+    "stft": Case(STFT(windows=(16, 64)), waves=True, symmetric=False),
 }
 every_term = pytest.mark.parametrize("name", sorted(TERMS))
+
+
+def pair(name, seed=0, dtype=torch.float32):
+    """Two unequal batches that the term measures."""
+    return images(*((2, 1, 200) if CASES[name].waves else ()), seed=seed, dtype=dtype)
 
 
 def images(*shape, seed=0, dtype=torch.float32):
@@ -75,7 +88,8 @@ def test_every_member_has_a_case():
 
 @every_term
 def test_constructors_take_plain_keywords(name):
-    assert isinstance(TERMS[name](), Term)
+    needed = {"sample_rate": 8000} if name == "log-mel" else {}
+    assert isinstance(TERMS[name](**needed), Term)
     with pytest.raises(TypeError):
         TERMS[name](1.0)
 
@@ -83,7 +97,7 @@ def test_constructors_take_plain_keywords(name):
 @every_term
 def test_is_smallest_at_equality(name):
     term = CASES[name].term
-    y, x = images()
+    y, x = pair(name)
     torch.testing.assert_close(term(x, x), torch.tensor(term.minimum), atol=1e-6, rtol=1e-5)
     assert term(y, x) > term.minimum + 1e-4
     assert term(y, x).shape == ()
@@ -92,7 +106,7 @@ def test_is_smallest_at_equality(name):
 @every_term
 @pytest.mark.parametrize("where", ["unequal", "equal", "constant", "both constant", "black"])
 def test_gradients_are_finite_everywhere(name, where):
-    y, x = images()
+    y, x = pair(name)
     flat = torch.full_like(x, 0.4)
     y, x = {
         "unequal": (y, x),
@@ -110,16 +124,16 @@ def test_gradients_are_finite_everywhere(name, where):
         assert gradient.abs().max() < 1e-6
 
 
-@every_term
+@pytest.mark.parametrize("name", [name for name in sorted(CASES) if CASES[name].symmetric])
 def test_is_symmetric(name):
-    y, x = images()
+    y, x = pair(name)
     torch.testing.assert_close(CASES[name].term(y, x), CASES[name].term(x, y))
 
 
 @every_term
 def test_repeating_the_batch_changes_nothing(name):
     term = CASES[name].term
-    y, x = images()
+    y, x = pair(name)
     value, gradient = value_and_gradient(term, y, x)
     twice, twice_gradient = value_and_gradient(term, torch.cat([y, y]), torch.cat([x, x]))
     torch.testing.assert_close(twice, value)
@@ -136,7 +150,7 @@ def test_doubling_the_error_scales_as_stated(name):
 @every_term
 def test_half_precision_is_measured_in_full(name):
     term = CASES[name].term
-    y, x = (t.bfloat16() for t in images())
+    y, x = (t.bfloat16() for t in pair(name))
     expected = term(y.float(), x.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value, gradient = value_and_gradient(term, y, x)
@@ -148,7 +162,7 @@ def test_half_precision_is_measured_in_full(name):
 @every_term
 def test_gradient_matches_finite_differences(name):
     term = CASES[name].differentiable or CASES[name].term
-    y, x = images(1, 2, 12, 13, dtype=torch.float64)
+    y, x = images(*((1, 1, 90) if CASES[name].waves else (1, 2, 12, 13)), dtype=torch.float64)
     if name == "ms-ssim":
         y, x = images(1, 1, 22, 22, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda t: term(t, x), y.requires_grad_(), fast_mode=True)
@@ -157,7 +171,7 @@ def test_gradient_matches_finite_differences(name):
 @every_term
 def test_sound_is_measured_or_refused_in_words(name):
     y, x = images(2, 1, 100)
-    if CASES[name].any_shape:
+    if CASES[name].any_shape or CASES[name].waves:
         assert CASES[name].term(y, x).isfinite()
     else:
         with pytest.raises(PellucidError, match="images are needed"):
@@ -172,9 +186,9 @@ def test_shapes_must_agree(name):
 
 @every_term
 def test_weight_zero_measures_without_a_gradient(name):
-    y, x = images()
+    y, x = pair(name)
     y.requires_grad_()
-    beside = "l1" if name != "l1" else "l2"
+    beside = "l1" if name != "l1" else "l2"  # both measure any shape
     terms = {name: Weighted(CASES[name].term, 0.0), beside: Weighted(CASES[beside].term, 1.0)}
     output = Objective(terms, ValueRange(0, 1))(y, x)
     observed = output.terms[name]
@@ -188,7 +202,7 @@ def test_weight_zero_measures_without_a_gradient(name):
 def test_the_objective_gives_each_term_its_range(name):
     """A run in [−1, 1] or [0, 255] measures SSIM as a run in [0, 1] does."""
     term = CASES[name].term
-    y, x = images()
+    y, x = pair(name)
     for run in (ValueRange(-1, 1), ValueRange(0, 255)):
         objective = Objective({name: Weighted(term, 1.0)}, run)
         y_run, x_run = run.from_unit(y), run.from_unit(x)
@@ -235,11 +249,31 @@ def test_ms_ssim_still_teaches_an_anticorrelated_image():
         (lambda: SSIMLoss(sigma=0.0), "width"),
         (lambda: MSSSIMLoss(scales=6), "one to five"),
         (lambda: FocalFrequency(alpha=-1.0), "not negative"),
+        (lambda: LogMel(sample_rate=8000, windows=(64,), bands=(4, 5)), "every window"),
+        (lambda: LogMel(sample_rate=8000, epsilon=0.0), "positive"),
+        (lambda: STFT(windows=(4,)), "at least 8"),
+        (lambda: STFT()(torch.zeros(1, 1, 9), torch.zeros(1, 1, 9)), "too short"),
     ],
 )
 def test_wrong_arguments(build, message):
     with pytest.raises(PellucidError, match=message):
         build()
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(CASES) if CASES[name].waves])
+def test_spectra_of_images_are_refused(name):
+    with pytest.raises(PellucidError, match="waveforms are needed"):
+        CASES[name].term(*images())
+
+
+def test_log_mel_sees_level_and_not_phase():
+    t = torch.arange(4000) / 8000
+    tone = torch.sin(2 * math.pi * 440 * t)[None, None]
+    shifted = torch.sin(2 * math.pi * 440 * t + 1.0)[None, None]
+    term = LogMel(sample_rate=8000, windows=(512,), bands=(40,))
+    assert term(shifted, tone) < 0.05
+    noise = torch.randn(1, 1, 4000, generator=torch.Generator().manual_seed(0))
+    assert term(0.1 * noise, noise).item() == pytest.approx(1.0, abs=0.01)  # 20 dB: one decade
 
 
 def test_images_below_the_window_are_refused():

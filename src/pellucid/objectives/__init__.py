@@ -4,6 +4,7 @@ from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
 from pellucid.objectives.pixel import L1, L2, Charbonnier
+from pellucid.objectives.spectral import STFT, LogMel
 from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
 from pellucid.objectives.term import Term
 
@@ -15,16 +16,20 @@ TERMS: dict[str, type[Term]] = {
     "ms-ssim": MSSSIMLoss,
     "edge": Edge,
     "focal-frequency": FocalFrequency,
+    "log-mel": LogMel,
+    "stft": STFT,
 }
 
 __all__ = [
     "L1",
     "L2",
+    "STFT",
     "TERMS",
     "Charbonnier",
     "Edge",
     "FocalFrequency",
     "GradientShare",
+    "LogMel",
     "MSSSIMLoss",
     "Objective",
     "ObjectiveOutput",
