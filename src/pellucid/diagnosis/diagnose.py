@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
 
 from pellucid.diagnosis.budget import spend
 from pellucid.diagnosis.case import Case, build_case, set_mode
-from pellucid.diagnosis.catalogue import ROWS, Row
+from pellucid.diagnosis.catalogue import ROWS, Group, Row
 from pellucid.diagnosis.clock import Clock
 from pellucid.diagnosis.evidence import ASSERTED, Confirmation, Diagnosis, Finding, NotTested
 from pellucid.diagnosis.ladder import climb
@@ -19,7 +21,7 @@ from pellucid.diagnosis.probes.repeated import repeated
 from pellucid.diagnosis.samples import read_samples
 from pellucid.diagnosis.snapshot import Snapshot
 from pellucid.diagnosis.subject import as_subject
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, unknown_name
 
 READING_SHARE = 0.1
 """Part of the budget that reading data may take."""
@@ -48,10 +50,57 @@ def diagnose(
     Raises:
         PellucidError: when the subject cannot be run on the data, or the data cannot be used.
     """
+    with _opened(subject, train, validation, budget_seconds, parse_goal(goal)) as case:
+        broken = non_finite(case)
+        if broken is not None:
+            return _answer(case, (broken,), _all_closed("the model returns non-finite numbers"))
+        return _examine_all(case, confirm=confirm)
+
+
+def examine_rows(
+    subject: Any,
+    train: Any,
+    validation: Any = None,
+    *,
+    rows: Collection[str],
+    budget_seconds: float = 10,
+) -> Diagnosis:
+    """Examine some rows only, without ladder, budget or interventions.
+
+    Args:
+        subject: see `diagnose`.
+        train: see `diagnose`.
+        validation: see `diagnose`.
+        rows: ids of the rows to examine.
+        budget_seconds: see `diagnose`.
+
+    Raises:
+        PellucidError: as `diagnose` does, or when there is no such row.
+    """
+    known = {row.id for row in ROWS}
+    for name in rows:
+        if name not in known:
+            raise unknown_name("row of the catalogue", name, known)
+    with _opened(subject, train, validation, budget_seconds, None) as case:
+        broken = non_finite(case)
+        if broken is not None:
+            return _answer(case, (broken,), _all_closed("the model returns non-finite numbers"))
+        closed, tested = _examine_each(case, [row for row in ROWS if row.id in rows])
+        return _answer(case, fold(case.findings), closed, tested)
+
+
+@contextlib.contextmanager
+def _opened(
+    subject: Any,
+    train: Any,
+    validation: Any,
+    budget_seconds: float,
+    goal: tuple[str, float] | None,
+) -> Iterator[Case]:
+    """Read the data, settle how the model runs, and put everything back at the end."""
     if not budget_seconds > 0:
         raise PellucidError("a time budget must be positive", found=budget_seconds)
     clock = Clock(budget_seconds)
-    wanted = parse_goal(goal)
     subject = as_subject(subject)
     reading = clock.share(READING_SHARE)
     train_samples = read_samples(train, where="train", clock=reading)
@@ -69,11 +118,7 @@ def diagnose(
     reached = subject.reachable()
     with Snapshot(reached), torch.no_grad():
         set_mode(reached.roots, training=False)
-        case = build_case(subject, train_samples, held_samples, clock, wanted)
-        broken = non_finite(case)
-        if broken is not None:
-            return _answer(case, (broken,), _all_closed("the model returns non-finite numbers"))
-        return _examine_all(case, confirm=confirm)
+        yield build_case(subject, train_samples, held_samples, clock, goal)
 
 
 def parse_goal(goal: str | None) -> tuple[str, float] | None:
@@ -94,14 +139,7 @@ def parse_goal(goal: str | None) -> tuple[str, float] | None:
 
 def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
     """Run the rows by cost, then the ladder and the budget, then interventions."""
-    closed: list[NotTested] = []
-    tested: list[str] = []
-    for row in sorted(ROWS, key=lambda r: (r.cost, r.group)):
-        reason = _examine(case, row)
-        if reason is None:
-            tested.append(row.id)
-        else:
-            closed.append(NotTested(row.id, reason))
+    closed, tested = _examine_each(case, ROWS)
     _note_noise(case)
     ladder = climb(case)
     bars = () if case.clock.out else _spend(case)
@@ -110,7 +148,20 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
         findings = tuple(_confirm(case, f) for f in findings)
         findings = fold(list(findings))
     findings = tuple(_illustrated(case, f) for f in findings)
-    return _answer(case, findings, closed, tuple(tested), ladder, bars)
+    return _answer(case, findings, closed, tested, ladder, bars)
+
+
+def _examine_each(case: Case, rows: Iterable[Row]) -> tuple[list[NotTested], tuple[str, ...]]:
+    """Examine rows by cost; return those that could not be, and the ids of those that were."""
+    closed: list[NotTested] = []
+    tested: list[str] = []
+    for row in sorted(rows, key=lambda r: (r.cost, r.group)):
+        reason = _examine(case, row)
+        if reason is None:
+            tested.append(row.id)
+        else:
+            closed.append(NotTested(row.id, reason))
+    return closed, tuple(tested)
 
 
 def _examine(case: Case, row: Row) -> str | None:
@@ -159,14 +210,15 @@ def fold(findings: list[Finding]) -> tuple[Finding, ...]:
     Asserted causes come first in the order of precedence, then what they explain (as hints, with
     the cause named), then other hints.
     """
-    rows = {row.id: row for row in ROWS}
+    groups = {row.id: row.group for row in ROWS} | {"nan-or-overflow": Group.NUMERICS}
+    explains = {row.id: row.explains for row in ROWS}
     asserted = sorted(
-        (f for f in findings if f.asserted), key=lambda f: (rows[f.id].group, -f.confidence)
+        (f for f in findings if f.asserted), key=lambda f: (groups[f.id], -f.confidence)
     )
     causes: list[Finding] = []
     explained: dict[str, str] = {}
     for finding in asserted:
-        cause = next((c for c in causes if finding.id in rows[c.id].explains), None)
+        cause = next((c for c in causes if finding.id in explains.get(c.id, ())), None)
         if cause is None:
             causes.append(finding)
         else:

@@ -113,8 +113,15 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _is_own_object(value: Any) -> bool:
-    """Say whether to look into an object's attributes: user objects, not torch's or Python's."""
+    """Say whether to look into an object's attributes: user objects, not torch's or a trainer's."""
     if not hasattr(value, "__dict__"):
         return False
     home = type(value).__module__ or ""
-    return home.split(".")[0] not in {"torch", "numpy", "builtins", "logging", "threading", "os"}
+    return home.split(".")[0] not in _FOREIGN
+
+
+_FOREIGN = frozenset(
+    {"torch", "numpy", "builtins", "logging", "threading", "os"}
+    # A LightningModule holds its trainer, and the trainer everything: data, loggers, other models.
+    | {"lightning", "pytorch_lightning", "lightning_fabric"}
+)
