@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding
+from pellucid.diagnosis.probes.head import head_gradient
 from pellucid.diagnosis.rules.access import nothing as missing
 
 __all__ = ["examine", "missing"]
@@ -29,6 +30,17 @@ def examine(case: Case) -> Finding | None:
     )
     if confidence < 0.1:
         return None
+    alive = case.measure(head_gradient)
+    evidence = [
+        Evidence("share of outputs at the rails", at_rails, "1", f"{data:.3g}, the data's"),
+        Evidence("error / R1", case.fvu, "1", "well below 1"),
+    ]
+    if alive is not None:
+        evidence.append(Evidence("share of outputs whose gradient dies in the head", alive.dead,
+                                 "1", "< 0.1"))  # fmt: skip
+        dead = case.threshold("output-saturation.dead").confidence(alive.dead)
+        # A head that passes its gradient is on its way back; one that does not, stays.
+        confidence = max(confidence, min(dead, confidence + 0.2)) if dead > 0.5 else confidence
     return Finding(
         id="output-saturation",
         confidence=confidence,
@@ -36,10 +48,7 @@ def examine(case: Case) -> Finding | None:
         severity_unit="share of outputs",
         summary=f"{at_rails:.0%} of outputs sit at the rails [{low:.3g}, {high:.3g}], "
         f"{data:.0%} of the data do",
-        evidence=(
-            Evidence("share of outputs at the rails", at_rails, "1", f"{data:.3g}, the data's"),
-            Evidence("error / R1", case.fvu, "1", "well below 1"),
-        ),
+        evidence=tuple(evidence),
         treatment="match the head to the data: a linear head (clamped only for display), or data "
         "scaled into the head's range; lower the learning rate if the head died during training",
         expects=("the share at the rails falls to the data's", "gradients before the head return"),

@@ -1,0 +1,87 @@
+"""How far latents stand from their codes, now and after a few more training steps.
+
+Shape letters: M latent vectors, d channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pellucid.diagnosis.case import Case, set_mode
+from pellucid.diagnosis.clock import Clock
+from pellucid.diagnosis.probes.training import own_step, parameters, train_for
+from pellucid.records import Latent
+
+_PARTS, _STEPS, _ENOUGH, _COUNT = 4, 40, 20, 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Commitment:
+    """Distances over a fork.
+
+    Args:
+        distance: E‖z − q(z)‖²/Var(z) at the start and after each part of the fork.
+        rms: RMS(z) at the same times.
+        steps: training steps in all (0 without a fork).
+    """
+
+    distance: tuple[float, ...]
+    rms: tuple[float, ...]
+    steps: int
+
+    @property
+    def rms_growth(self) -> float:
+        """Relative growth of RMS(z) over the fork."""
+        return self.rms[-1] / max(self.rms[0], 1e-20) - 1
+
+    @property
+    def steady(self) -> bool:
+        """Whether it grew in most parts: a drift, not a jitter."""
+        rises = sum(b > a for a, b in zip(self.rms, self.rms[1:], strict=False))
+        return rises >= len(self.rms) - 2 and len(self.rms) > 1
+
+
+def commitment(case: Case) -> Commitment | None:
+    """Measure held samples along a fork of the user's own training; None without codes."""
+    if not comparable(case):
+        return None
+    start = _distance(case.latent)
+    step = own_step(case)
+    if step is None or not case.subject.trainable or not parameters(case):
+        return Commitment((start[0],), (start[1],), 0)
+    clock = Clock(min(5.0, 0.08 * case.clock.budget_seconds, case.clock.left / 2))
+    x, taken = case.x[:_COUNT], 0
+    with case.training_mode():
+        set_mode(case.reachable.roots, training=False)
+        places = [_distance(case.runner.encode(x))]
+        for _ in range(_PARTS):
+            set_mode(case.reachable.roots, training=True)
+            taken += train_for(case, step, clock, _STEPS)
+            set_mode(case.reachable.roots, training=False)
+            places.append(_distance(case.runner.encode(x)))
+            if clock.out:
+                break
+    if taken < _ENOUGH:
+        return Commitment((start[0],), (start[1],), 0)
+    return Commitment(tuple(d for d, _ in places), tuple(r for _, r in places), taken)
+
+
+def comparable(case: Case) -> bool:
+    """Say whether mean and quantized live in the space of a learned codebook."""
+    latent, books = case.latent, case.subject.codebooks
+    return (
+        latent.quantized is not None
+        and latent.quantized.shape == latent.mean.shape
+        and latent.codes is not None
+        and bool(books)
+        and latent.mean.shape[1] == books[0].shape[1]
+    )
+
+
+def _distance(latent: Latent) -> tuple[float, float]:
+    """Return (E‖z − q(z)‖²/Var(z), RMS(z))."""
+    assert latent.quantized is not None
+    z = latent.mean.double().transpose(0, 1).flatten(1)
+    q = latent.quantized.double().transpose(0, 1).flatten(1)
+    spread = (z - z.mean(1, keepdim=True)).square().mean().clamp_min(1e-20)
+    return float((z - q).square().mean() / spread), float(z.square().mean().sqrt())
