@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.app import app
-from pellucid.cli.console import JsonFlag, OutOption, QuietFlag, facts, number, out, print_json
+from pellucid.cli.console import (
+    JsonFlag,
+    OutOption,
+    QuietFlag,
+    err,
+    facts,
+    number,
+    out,
+    print_json,
+)
 from pellucid.errors import RecipeError
 
 
@@ -97,14 +106,29 @@ def _print_estimate(estimate: dict[str, object], as_json: bool) -> None:
 
 @app.command()
 def demo(out_: OutOption = None, quiet: QuietFlag = False, json: JsonFlag = False) -> None:
-    """Train a tokenizer on bundled photographs, evaluate it and write its page.
+    """Train a tokenizer and a sick twin on bundled photographs, diagnose both, cure the twin.
 
     Example: [cyan]pellucid demo[/]
     """
-    from pellucid.cli.judge import print_run
+    from pellucid.cli.cure import print_outcome, print_plan
     from pellucid.workflows.demo import demo as workflow
 
-    run = workflow(out=out_, progress=not quiet)
-    print_run(run, json)
-    if not json:
-        out.print(f"\nOpen [bold]{run.folder.report}[/] in a browser.")
+    silent = quiet or json
+    told = workflow(
+        out=out_,
+        progress=not silent,
+        say=lambda line: None if silent else err.print(line, markup=False, highlight=False),
+    )
+    if json:
+        print_json(
+            {
+                "healthy": str(told.healthy.path),
+                "treatment": told.treatment.to_dict(),
+                "page": str(told.page),
+                "seconds": told.seconds,
+            }
+        )
+        return
+    print_plan(told.treatment)
+    print_outcome(told.treatment)
+    out.print(f"\n{told.seconds:.0f} s. Open [bold]{told.page}[/] in a browser.", soft_wrap=True)

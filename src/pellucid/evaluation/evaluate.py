@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,7 @@ def evaluate(
     folder: RunFolder | None = None,
     weights: str = "as given",
     split: str = "test",
+    ranking: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on the very crops it is fed, and references on the same ones.
@@ -68,6 +70,8 @@ def evaluate(
         folder: where evaluation.json and reconstructions/ go; None writes nothing.
         weights: which weights these are, stated in the result.
         split: which split `held_out_set` is, stated in the result.
+        ranking: digest of a sample → PSNR of another run, by which the samples to write are
+            chosen, so that both show the same; None takes the model's own.
         progress: called with (done, total) steps.
 
     Raises:
@@ -131,7 +135,9 @@ def evaluate(
     if folder is not None:
         folder.write_json(folder.evaluation, result.to_json())
         if save_reconstructions > 0:
-            _save(folder, reconstruct, held_out_set, measured, chosen, beside, save_reconstructions)
+            ranked = _ranked(measured, chosen, ranking)
+            rows = spread_by_psnr(ranked, save_reconstructions)
+            _save(folder, reconstruct, held_out_set, measured, chosen, beside, rows)
     return result
 
 
@@ -151,6 +157,16 @@ def _targets(dataset: Any, indices: Sequence[int], protocol: Protocol) -> Tensor
     return torch.cat([part.target for part in parts]).float()
 
 
+def _ranked(
+    measured: Pass, chosen: Sequence[int], ranking: Mapping[str, float] | None
+) -> np.ndarray:
+    """Return the PSNR that ranks the chosen samples; another run's only where it knows them all."""
+    digests = [measured.samples["digest"][i] for i in chosen]
+    if ranking is None or any(digest not in ranking for digest in digests):
+        return measured.paired.per_image["psnr"][list(chosen)]
+    return np.array([ranking[digest] for digest in digests])
+
+
 def _save(
     folder: RunFolder,
     reconstruct: Reconstructor,
@@ -158,11 +174,10 @@ def _save(
     measured: Pass,
     chosen: list[int],
     beside: dict[str, MeasuredReference],
-    count: int,
+    rows: list[int],
 ) -> None:
-    """Write the pictures of samples spread over the ranking by PSNR."""
+    """Write the pictures of some of the chosen samples."""
     per_image = measured.paired.per_image
-    rows = spread_by_psnr(per_image["psnr"][chosen], count)
     indices = [measured.samples["index"][chosen[row]] for row in rows]
     value_range = measured.value_range
     batch = next(batches(dataset, indices, len(indices)))

@@ -20,6 +20,7 @@ _GIVEN = (
     "folder",
     "weights",
     "split",
+    "ranking",
     "names",
     "progress",
 )
@@ -44,6 +45,7 @@ def evaluate(
     *,
     split: Literal["test", "validation"] = "test",
     into: RunFolder | None = None,
+    like: RunFolder | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Measure a run on held-out data; write evaluation.json and reconstructions/.
@@ -52,6 +54,7 @@ def evaluate(
         run: the run or its folder.
         split: which held-out split.
         into: where the files go; by default the run's own folder.
+        like: an evaluated run whose samples are shown instead of this run's best to worst.
         progress: draw a progress bar.
 
     Returns:
@@ -80,7 +83,14 @@ def evaluate(
             folder=folder,
             weights=str(opened.status().get("weights", "unknown")),
             split=split,
+            ranking=None if like is None else _ranking(like),
             progress=report_progress,
             **keywords,
         )
     return folder.read_json(folder.evaluation)
+
+
+def _ranking(folder: RunFolder) -> dict[str, float]:
+    """Return digest → PSNR of an evaluated run."""
+    samples = folder.read_json(folder.evaluation)["samples"]
+    return dict(zip(samples["digest"], samples["psnr"], strict=True))

@@ -109,13 +109,11 @@ def treat(
         patch = {**patch, "training.steps": steps}
     changed = changes(old.recipe, patch)
     plan = Treatment(old, chosen.id, chosen.summary, changed, how_to_start(changed), diagnosis)
-    recipe = apply_patch(old.recipe, patch)
-    _check(recipe)
+    _check(apply_patch(old.recipe, patch))
     if dry_run:
         return plan
     folder = RunFolder(choose_folder("", out or _beside(old.path)))
-    new = _train(old, recipe, folder, plan.how, progress)
-    return _report(plan, new, progress)
+    return _report(plan, train_patched(plan, folder, progress=progress), progress)
 
 
 def known_diagnosis(run: Run) -> Diagnosis:
@@ -172,8 +170,10 @@ def _beside(path: Path) -> Path:
     return free
 
 
-def _train(old: Run, recipe: Recipe, folder: RunFolder, how: How, progress: bool) -> Run:
-    """Train the patched recipe on the splits of the old run."""
+def train_patched(plan: Treatment, folder: RunFolder, *, progress: bool = True) -> Run:
+    """Train the patched recipe into a folder, on the splits of the old run."""
+    old, how = plan.before, plan.how
+    recipe = apply_patch(old.recipe, plan.patch)
     same_groups = recipe.data.get("group") == old.recipe.data.get("group")
     splits = old.folder.read_json(old.folder.splits) if same_groups else None
     if how == "resumed" and (old.folder.checkpoints / "last").is_dir():
@@ -183,9 +183,11 @@ def _train(old: Run, recipe: Recipe, folder: RunFolder, how: How, progress: bool
             if file.is_file():
                 shutil.copy2(file, folder.path / file.name)
         write_atomically(folder.recipe, dump_yaml(recipe.to_node()).encode())
-        return fit_into(recipe, folder, resume=True, progress=progress)
+        return fit_into(recipe, folder, resume=True, evaluate=False, progress=progress)
     weights = None if how == "retrained" else old.folder.model
-    return fit_into(recipe, folder, splits=splits, weights=weights, progress=progress)
+    return fit_into(
+        recipe, folder, splits=splits, weights=weights, evaluate=False, progress=progress
+    )
 
 
 def _report(plan: Treatment, new: Run, progress: bool) -> Treatment:
@@ -194,6 +196,7 @@ def _report(plan: Treatment, new: Run, progress: bool) -> Treatment:
     from pellucid.workflows.report import report
 
     shown = _evaluated(plan.before, new, progress)
+    evaluate(new, like=shown, progress=progress)
     after = diagnose(new)
     report(new)
     comparison = compare_folders([shown, new.folder])
