@@ -31,11 +31,16 @@ class Kept:
         self.samples = samples
         self.batches: list[Any] = []
         self.count = 0
+        self._closed = False
 
     @property
     def full(self) -> bool:
         """Whether enough has been kept."""
-        return self.count >= self.samples
+        return self._closed or self.count >= self.samples
+
+    def close(self) -> None:
+        """Keep no more: from here on the loader repeats itself."""
+        self._closed = self.count > 0
 
     def add(self, batch: Any) -> None:
         """Copy a batch to the CPU, until there are enough."""

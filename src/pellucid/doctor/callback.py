@@ -126,8 +126,13 @@ class Doctor(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if dataloader_idx == 0 and not self._held.full:
+        # The sanity check shows batches that come again.
+        if dataloader_idx == 0 and not self._held.full and not trainer.sanity_checking:
             self._keep(trainer, self._held, batch)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if not trainer.sanity_checking:
+            self._held.close()
 
     def on_train_batch_start(
         self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int
@@ -139,6 +144,7 @@ class Doctor(Callback):
             self._fly(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._train.close()
         due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and trainer.is_global_zero and self._off is None:
             self._examine(trainer, pl_module)
