@@ -14,7 +14,7 @@ from pellucid.workflows.evaluate import evaluate
 from pellucid.workflows.report import report
 from pellucid.workflows.run import Run
 from pellucid.workflows.train import choose_folder, train
-from pellucid.workflows.treat import Treatment, treat
+from pellucid.workflows.treat import Treatment, require_finished, treat
 from pellucid.workflows.treatment_page import Chapter, compare_folders, render_treatment
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ def demo(
         say: receives one line per chapter.
 
     Raises:
-        RunError: when the folder is taken.
+        RunError: when the folder is taken, or training is interrupted.
     """
     began = time.monotonic()
     folder = choose_folder("demo", out)
     training = {**load_recipe(RECIPE).training, "steps": steps}
     say(f"1/5  training {RECIPE}, {steps} steps")
     healthy = train(RECIPE, training=training, out=folder / "healthy", progress=progress)
+    require_finished(healthy)
     say("2/5  diagnosing it")
     diagnosis = _diagnose(healthy)
     say(f"     {diagnosis.verdict}")
@@ -84,6 +85,7 @@ def demo(
         evaluate=False,
         progress=progress,
     )
+    require_finished(sick)
     evaluate(sick, like=healthy.folder, progress=progress)
     say("4/5  diagnosing it")
     found = _diagnose(sick)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
+from pellucid.workflows.subject_data import held_out, subject_data
 
 _ENOUGH, _LEAST = 256, 4  # samples
 
@@ -64,36 +65,43 @@ def diagnose_factory(
     *,
     size: int | None = None,
     channels: Literal[1, 3] = 3,
+    length: int | None = None,
+    sample_rate: float | None = None,
     confirm: bool = False,
     budget_seconds: float = 60,
     goal: str | None = None,
 ) -> Diagnosis:
-    """Diagnose what `package.module:factory` returns, on a folder or array of images.
+    """Diagnose what `package.module:factory` returns, on images, waveforms or channel stacks.
 
     Args:
         spec: a module and a function in it that takes nothing and returns a `Subject` or an
             nn.Module with `encode` and `decode`; the current directory is searched first.
-        data: images, in the subject's value range.
-        size: side of the crops; None takes 64.
-        channels: 1 or 3.
+        data: a folder or a file, see `subject_data`.
+        size: side of the crops of images and stacks; None takes 64.
+        channels: 1 or 3, of images.
+        length: samples of a waveform's crop; None takes 16384.
+        sample_rate: in hertz; None takes the subject's, else the files'.
         confirm: see `diagnose`.
         budget_seconds: see `diagnose`.
         goal: see `diagnose`.
 
     Raises:
         PellucidError: when the factory cannot be found or called.
-        DataError: when there are no images to read.
+        DataError: when there is nothing to read.
     """
-    from pellucid.data import ImageData
     from pellucid.diagnosis import as_subject
     from pellucid.diagnosis import diagnose as examine
 
     subject = as_subject(_call_factory(spec))
-    low, high = subject.value_range
-    images = ImageData(
-        path=str(data), size=size or 64, channels=channels, value_range=(float(low), float(high))
+    train, validation = subject_data(
+        data,
+        value_range=subject.value_range,
+        size=size,
+        channels=channels,
+        length=length,
+        sample_rate=sample_rate or subject.sample_rate,
     )
-    return examine(subject, images.train, _held_out(images), confirm, budget_seconds, goal)
+    return examine(subject, train, validation, confirm, budget_seconds, goal)
 
 
 def subject_of(run: Run) -> Subject:
@@ -148,7 +156,6 @@ def examine_run(
     from pellucid.workflows.treatments import propose
 
     data = run.data()
-    held_out = _held_out(data)
     found = examine(subject_of(run), data.train, held_out, confirm, budget_seconds, goal)
     patched = (replace(f, patch=propose(run.recipe, f)) for f in found.findings)
     return replace(found, findings=tuple(patched))
@@ -158,19 +165,6 @@ def _declared(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe with the facts that rules ask for by name."""
     free_nats = recipe.bottleneck.get("free_nats") or None
     return recipe.to_node() | ({} if free_nats is None else {"free_bits": free_nats})
-
-
-def _held_out(data: ImageData) -> Any:
-    """Return what was not trained on: the test split, joined by validation where it is small.
-
-    A diagnosis is no final score, and a better answer from more samples is worth more here.
-    """
-    from torch.utils.data import ConcatDataset
-
-    if len(data.test) >= _ENOUGH:
-        return data.test
-    both = ConcatDataset([data.validation, data.test])
-    return both if len(both) >= _LEAST else None
 
 
 def _optimizer_keywords(run: Run) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def treat(
 
     Raises:
         PellucidError: when there is nothing to treat, or only advice helps; it holds the advice.
-        RunError: when the run has no weights, or the new folder is taken.
+        RunError: when the run has no weights, the new folder is taken, or training is interrupted.
     """
     old = Run.open(run)
     old.load()  # refused before a diagnosis takes a minute
@@ -113,7 +113,25 @@ def treat(
     if dry_run:
         return plan
     folder = RunFolder(choose_folder("", out or _beside(old.path)))
-    return _report(plan, train_patched(plan, folder, progress=progress), progress)
+    new = train_patched(plan, folder, progress=progress)
+    require_finished(new)
+    return _report(plan, new, progress)
+
+
+def require_finished(run: Run) -> None:
+    """Stop what follows on a training that was interrupted.
+
+    Raises:
+        RunError: when the run did not finish.
+    """
+    status = run.status()
+    if status.get("state") != "finished":
+        raise RunError(
+            "training was interrupted",
+            where=run.path,
+            found=f"step {status.get('step')}",
+            hint=f"pellucid train --resume {run.path}",
+        )
 
 
 def known_diagnosis(run: Run) -> Diagnosis:
