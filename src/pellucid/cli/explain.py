@@ -18,9 +18,17 @@ def diagnose(
         str, typer.Argument(metavar="RUN | MODULE:FACTORY", help="A run, or a function's name.")
     ],
     data: Annotated[
-        str | None, typer.Option("--data", help="Images for a factory's model.")
+        str | None, typer.Option("--data", help="Data for a factory's model.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Crop size for --data.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Side of crops of --data: images and stacks.")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option(help="Samples of crops of --data: waveforms.")
+    ] = None,
+    sample_rate: Annotated[
+        float | None, typer.Option("--sample-rate", help="In hertz, of --data: waveforms.")
+    ] = None,
     colour: Annotated[
         bool, typer.Option("--colour/--grayscale", help="How --data is read.")
     ] = True,
@@ -41,7 +49,10 @@ def diagnose(
     [cyan]pellucid diagnose runs/patch-vq-1 --confirm[/]
 
     [cyan]pellucid diagnose mymodels.vae:build --data photos/ --size 64[/]
+
+    [cyan]pellucid diagnose mymodels.codec:build --data speech/ --length 16000[/]
     """
+    from pellucid.cli.diagnosis_view import show
     from pellucid.workflows.diagnose import diagnose as diagnose_run
     from pellucid.workflows.diagnose import diagnose_factory
     from pellucid.workflows.report import report
@@ -59,12 +70,12 @@ def diagnose(
                 )
             page = None
             found = diagnose_factory(
-                subject, data, size=size, channels=3 if colour else 1, confirm=confirm,
-                budget_seconds=seconds, goal=goal,
+                subject, data, size=size, channels=3 if colour else 1, length=length,
+                sample_rate=sample_rate, confirm=confirm, budget_seconds=seconds, goal=goal,
             )  # fmt: skip
     if json:
         print(found.to_json())
         return
-    out.print(str(found), markup=False, highlight=False)
+    show(found, out)
     if page is not None:
         out.print(f"page: {page}", soft_wrap=True)

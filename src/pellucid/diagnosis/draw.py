@@ -16,7 +16,8 @@ from pellucid.diagnosis.plot import Plot, Series
 
 WIDTH, HEIGHT = 480, 300
 _LEFT, _RIGHT, _BOTTOM, _TITLE, _LEGEND_ROW = 66, 14, 46, 26, 17
-_INK, _SOFT, _HAIR, _GREY = "#15212b", "#566573", "#e3e8ec", "#7b8794"
+_INK, _SOFT, _HAIR, _GREY = "#15212b", "#566573", "#e3e8ec", "#4f5b66"
+_WIDEST_BAR = 60.0
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0568a", "#b98300", "#6a5acd")
 _DASHES = ("6 4", "2 3", "9 3 2 3")
 _LETTER = 6.1
@@ -150,7 +151,8 @@ def _bars(
 ) -> list[str]:
     left, top, right, bottom = frame
     base = bottom - y_axis.place(y_axis.base) * (bottom - top)
-    wide = max(0.7, width / (x_axis.high - x_axis.low) * (right - left) - 0.6)
+    room = width / (x_axis.high - x_axis.low) * (right - left)
+    wide = min(max(0.7, room - 0.6), _WIDEST_BAR)
     shapes = []
     for value, height in zip(series.x, series.y, strict=True):
         if not math.isfinite(value) or not math.isfinite(height):

@@ -36,6 +36,9 @@ def _verdict(diagnosis: Diagnosis) -> str:
     """Return the sentence, and what a reader wants to see beside it."""
     waits = diagnosis.healthy and any(f.asserted for f in diagnosis.findings)
     kind = " wait" if waits else " ok" if diagnosis.healthy else ""
+    first = next((f for f in diagnosis.findings if f.asserted), None)
+    name = "healthy" if first is None else first.id
+    rest = diagnosis.verdict.removeprefix(name)
     facts = []
     own = next((r for r in diagnosis.ladder if r.id == "model"), None)
     if own is not None:
@@ -48,7 +51,7 @@ def _verdict(diagnosis: Diagnosis) -> str:
     facts.append(f"{diagnosis.samples} samples")
     facts.append(f"{diagnosis.seconds:.1f} s")
     return (
-        f'<p class="verdict{kind}">{escaped(diagnosis.verdict)}</p>'
+        f'<p class="verdict{kind}"><b>{escaped(name)}</b>{escaped(rest)}</p>'
         f'<p class="at-a-glance">{" · ".join(facts)}</p>'
     )
 

@@ -86,8 +86,8 @@ _STAGES = {
 def _row(name: str, note: str, bar: str, number: str) -> str:
     small = f"<small>{note}</small>" if note else ""
     return (
-        f'<div class="name">{name}{small}</div>'
-        f'<div class="track" aria-hidden="true">{bar}</div><div class="number">{number}</div>'
+        f'<div class="row"><div class="name">{name}{small}</div>'
+        f'<div class="track" aria-hidden="true">{bar}</div><div class="number">{number}</div></div>'
     )
 
 

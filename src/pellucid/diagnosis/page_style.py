@@ -21,6 +21,7 @@ border-left:5px solid var(--bad);background:#fcf4f2;border-radius:0 8px 8px 0}
 .pld .at-a-glance b{color:var(--ink);font-weight:600}
 .pld .rows{display:grid;grid-template-columns:minmax(8em,max-content) minmax(8em,1fr) max-content;
 gap:.3em .9em;align-items:center;margin:.5em 0}
+.pld .row{display:contents}
 .pld .rows .name{max-width:22em}
 .pld .rows .name small{display:block;color:var(--soft);font-size:.85em;line-height:1.3}
 .pld .rows .number{text-align:right;white-space:nowrap}
@@ -69,10 +70,11 @@ text-decoration-color:var(--grey)}
 .pld .not-tested dd{margin:0;color:var(--soft)}
 .pld ul{padding-left:1.2em;margin:.5em 0}
 @container (max-width:34rem){
-.pld .rows{grid-template-columns:1fr max-content;gap:.05em .8em}
-.pld .rows .name{max-width:none}.pld .rows .track{grid-column:1/-1;grid-row:auto;order:0;
-margin-bottom:.7em}
-.pld .rows .number{grid-column:2}.pld .rows .name{grid-column:1}
+.pld .rows{display:block}
+.pld .row{display:grid;grid-template:"name number" "track track"/1fr max-content;gap:.1em .8em;
+margin:0 0 .6em}
+.pld .row .name{grid-area:name;max-width:none}.pld .row .number{grid-area:number}
+.pld .row .track{grid-area:track}
 .pld .finding{padding:.8em .8em}
 .pld .numbers thead{display:none}.pld .numbers tr{display:block;padding:.35em 0;
 border-top:1px solid var(--hair)}

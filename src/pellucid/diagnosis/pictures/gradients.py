@@ -64,8 +64,8 @@ def straight_through_multiple(case: Case) -> Plot | None:
     values = [
         (name, value)
         for name, value in (
-            ("multiple of the declared estimator", found.gain),
-            ("‖gradient before‖ / ‖after‖", found.norm_ratio),
+            ("multiple passed on", found.gain),
+            ("norm before / after", found.norm_ratio),
         )
         if math.isfinite(value)
     ]
