@@ -17,6 +17,7 @@ from pellucid.diagnosis.evidence import Confirmation, Finding
 from pellucid.diagnosis.interventions import (
     affine_on_held_out,
     channel_weights,
+    decoder_on_codes,
     fixed_seed,
     kmeans_codebook,
     lower_kl_weight,
@@ -37,6 +38,7 @@ from pellucid.diagnosis.plot import Plot
 from pellucid.diagnosis.rules import (
     amplitude_shrinkage,
     batchnorm_gap,
+    blur,
     broken_filterbank,
     capacity_limit,
     channel_order,
@@ -44,6 +46,7 @@ from pellucid.diagnosis.rules import (
     checkerboard,
     codebook_collapse,
     codebook_ownership,
+    codebook_too_small,
     colour_drift,
     commitment_drift,
     dc_offset,
@@ -57,14 +60,17 @@ from pellucid.diagnosis.rules import (
     level_spread,
     logvar_blow_up,
     loss_imbalance,
+    metallic_artefacts,
     metric_range,
     misalignment,
     output_saturation,
     overfitting,
     path_mismatch,
     perceptual_misfed,
+    post_hoc_gap,
     posterior_collapse,
     posterior_variance_floor,
+    prior_hole,
     random_decoder,
     range_mismatch,
     rate_starvation,
@@ -73,9 +79,11 @@ from pellucid.diagnosis.rules import (
     split_leak,
     stale_ema,
     straight_through_gain,
+    tile_seams,
     unattainable_target,
     under_training,
     unpaired_evaluation,
+    unreachable_target,
 )
 
 
@@ -156,6 +164,9 @@ _ALL_OF_ERROR = (
     "misalignment",
     "level-spread",
     "checkerboard",
+    "unreachable-target",
+    "metallic-artefacts",
+    "tile-seams",
 )
 """What a broken decoder or broken units make look wrong besides themselves."""
 
@@ -209,6 +220,8 @@ ROWS: tuple[Row, ...] = (
     Row("stale-ema", "M", Group.TRAINING, 2, stale_ema),
     Row("capacity-limit", "B,M", Group.CEILINGS, 3, capacity_limit, ("under-training", "blur"),
         plots=(spectrum.kept_power,)),
+    Row("unreachable-target", "M", Group.CEILINGS, 3, unreachable_target,
+        ("capacity-limit", "under-training", "posterior-collapse")),
     Row("unattainable-target", "B,R", Group.CEILINGS, 1, unattainable_target),
     Row("posterior-variance-floor", "B,M", Group.RATE, 2, posterior_variance_floor,
         (*_BLUNT, "rate-starvation"),
@@ -223,6 +236,10 @@ ROWS: tuple[Row, ...] = (
         plots=(code_usage.code_usage,)),
     Row("commitment-drift", "B,H", Group.CODEBOOK, 3, commitment_drift,
         ("codebook-collapse", "under-training")),
+    Row("post-hoc-gap", "B", Group.CODEBOOK, 3, post_hoc_gap,
+        ("codebook-too-small", *_BLUNT), decoder_on_codes),
+    Row("codebook-too-small", "B", Group.CODEBOOK, 3, codebook_too_small, _BLUNT),
+    Row("blur", "B", Group.OBJECTIVE, 3, blur, ("under-training",)),
     Row("loss-imbalance", "M", Group.OBJECTIVE, 3, loss_imbalance, _BLUNT),
     Row("discriminator-dominates", "M,H", Group.ADVERSARY, 3, discriminator_dominates,
         (*_BLUNT, "metallic-artefacts", "checkerboard")),
@@ -235,6 +252,9 @@ ROWS: tuple[Row, ...] = (
     Row("dc-offset", "B", Group.ARTEFACTS, 1, dc_offset),
     Row("amplitude-shrinkage", "B", Group.ARTEFACTS, 1, amplitude_shrinkage,
         plots=(output_range.output_against_data,)),
+    Row("metallic-artefacts", "B", Group.ARTEFACTS, 1, metallic_artefacts),
+    Row("tile-seams", "B", Group.ARTEFACTS, 2, tile_seams, ("under-training",)),
+    Row("prior-hole", "B", Group.ARTEFACTS, 2, prior_hole),
     # Last to be examined: it is asserted only when nothing else is.
     Row("under-training", "B,H", Group.TRAINING, 4, under_training,
         plots=(history.training_history,)),

@@ -28,6 +28,7 @@ class LevelUse:
         kmeans_share: the same for k-means with K' = min(K, M/4) vectors (or NaN).
         kmeans_perplexity: its perplexity (or NaN).
         kmeans_book: (K', d) its vectors, or None.
+        weight: variance of what the level got / variance of the latent: 1 for the first.
     """
 
     size: int
@@ -38,17 +39,23 @@ class LevelUse:
     kmeans_share: float
     kmeans_perplexity: float
     kmeans_book: Tensor | None
+    weight: float = 1.0
 
 
 def code_use(case: Case) -> list[LevelUse]:
-    """Measure every level; empty when there are no codes."""
+    """Measure every level; empty when there are no codes.
+
+    Latent errors are NaN where the codebooks do not live in the space of `Latent.mean` (projected or
+    normalised codes): usage alone says little, since unused codes may cost nothing.
+    """
     codes = case.latent.codes
     if codes is None:
         return []
     books = case.subject.codebooks
     levels = len(books) if len(books) > 1 else _levels(case, codes)
     columns = codes if levels > 1 else codes.unsqueeze(-1)
-    vectors = _latent_vectors(case) if books else None
+    vectors = _latent_vectors(case) if books and _one_space(case, columns) else None
+    whole = 1.0 if vectors is None else _spread(vectors)
     uses = []
     for level in range(levels):
         index = columns[..., level].flatten().long()
@@ -61,11 +68,33 @@ def code_use(case: Case) -> list[LevelUse]:
             nearest = book[kept] if kept is not None and int(kept.max()) < len(book) else None
             vectors = None if nearest is None else vectors - nearest
             share = None if vectors is None else mean_square(vectors) / _spread(residual)
-        uses.append(_level(size, index, residual, share))
+        weight = 1.0 if residual is None else _spread(residual) / whole
+        uses.append(_level(size, index, residual, share, weight))
     return uses
 
 
-def _level(size: int, index: Tensor, residual: Tensor | None, share: float | None) -> LevelUse:
+def _one_space(case: Case, columns: Tensor) -> bool:
+    """Say whether the summed codebook vectors are the quantised latent, in the mean's space."""
+    mean, quantized = case.latent.mean, case.latent.quantized
+    books = [b.detach().float().cpu() for b in case.subject.codebooks]
+    indices = [columns[..., level].flatten().long() for level in range(columns.shape[-1])]
+    if len(books) != len(indices) or mean.ndim < 2:
+        return False
+    positions = mean.numel() // mean.shape[1]
+    for book, index in zip(books, indices, strict=True):
+        fits = book.shape[1] == mean.shape[1] and len(index) == positions
+        if not fits or int(index.max()) >= len(book):
+            return False
+    if quantized is None or quantized.shape != mean.shape:
+        return True
+    summed = sum((book[i.clamp_min(0)] for book, i in zip(books, indices, strict=True)), 0.0)
+    target = quantized.movedim(1, -1).reshape(-1, mean.shape[1]).float()
+    return mean_square(summed - target) < 1e-3 * _spread(target)
+
+
+def _level(
+    size: int, index: Tensor, residual: Tensor | None, share: float | None, weight: float
+) -> LevelUse:
     counts = torch.bincount(index.clamp_min(0), minlength=size).double()
     kmeans_share = kmeans_perplexity = float("nan")
     book = None
@@ -83,6 +112,7 @@ def _level(size: int, index: Tensor, residual: Tensor | None, share: float | Non
         kmeans_share=kmeans_share,
         kmeans_perplexity=kmeans_perplexity,
         kmeans_book=book,
+        weight=weight,
     )
 
 

@@ -139,7 +139,7 @@ def _coordinate_search(
     output: Callable[[Tensor], Tensor], z: Tensor, book: Tensor, x: Tensor, clock: Clock
 ) -> Tensor:
     """Change one position at a time to a near code where that lowers the sample's own error."""
-    flat = z.flatten(2).clone()
+    flat = (z.flatten(2) if z.ndim > 2 else z.unsqueeze(-1)).clone()
     with torch.no_grad():
         errors = _sample_errors(output, flat.view_as(z), x)
         for position in torch.randperm(flat.shape[2])[:32].tolist():

@@ -1,4 +1,9 @@
-"""codebook-collapse: few codes are used where k-means would use most of them, and it shows."""
+"""codebook-collapse: few codes are used where k-means would use most of them, and it shows.
+
+Dead codes alone are no fault: a residual quantiser may leave codes of its later levels unused and
+lose nothing. Each level is held against k-means with as many vectors on the same residuals, and
+what it would win counts by the share of the latent's variance that reaches the level.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,14 @@ def missing(case: Case) -> str | None:
     uses = case.measure(code_use)
     if not case.subject.codebooks:
         return "Subject.codebook"
-    return None if math.isfinite(uses[0].kmeans_share) else "a codebook in the space of Latent.mean"
+    return (
+        None
+        if math.isfinite(uses[0].kmeans_share)
+        else (
+            "codebooks that sum to Latent.quantized in the space of Latent.mean (projected codes: hand "
+            "over the projected latent as mean)"
+        )
+    )
 
 
 def examine(case: Case) -> Finding | None:
@@ -72,6 +84,9 @@ def _confidence(case: Case, use: LevelUse) -> float:
             use.perplexity / max(use.kmeans_perplexity, 1.0)
         ),
         case.threshold("codebook-collapse.win_db").confidence(_win_db(use)),
+        case.threshold("codebook-collapse.lost_share").confidence(
+            use.weight * (use.residual_share - use.kmeans_share)
+        ),
     )
 
 
