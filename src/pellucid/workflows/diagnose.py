@@ -16,10 +16,7 @@ from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
 from pellucid.workflows.subject_data import held_out, subject_data
 
-_ENOUGH, _LEAST = 256, 4  # samples
-
 if TYPE_CHECKING:
-    from pellucid.data import ImageData
     from pellucid.diagnosis import Diagnosis, Subject
     from pellucid.recipe import Recipe
 
@@ -156,7 +153,7 @@ def examine_run(
     from pellucid.workflows.treatments import propose
 
     data = run.data()
-    found = examine(subject_of(run), data.train, held_out, confirm, budget_seconds, goal)
+    found = examine(subject_of(run), data.train, held_out(data), confirm, budget_seconds, goal)
     patched = (replace(f, patch=propose(run.recipe, f)) for f in found.findings)
     return replace(found, findings=tuple(patched))
 
