@@ -25,6 +25,9 @@ from pellucid.records import Latent
 
 T = TypeVar("T")
 
+PASS_SHARE = 1 / 25
+"""Part of the budget that one pass over the held samples may take; about ten are needed."""
+
 
 class Case:
     """One diagnosis in progress.
@@ -226,14 +229,15 @@ def build_case(
 ) -> Case:
     """Settle how the model runs and on how many samples it can be measured in time.
 
-    One pass over them gets a thirtieth of the budget: as many as it holds, 16 to 512.
+    One pass over them gets `PASS_SHARE` of the budget: as many as it holds, 16 to 512.
     """
     source = validation or train
     runner = Runner(subject, source.x, source.batch)
+    # Finding out how it runs has warmed the model up, so this batch costs what others will.
     probe_clock = Clock(math.inf)
     runner.roundtrip(source.x[: runner.batch])
     per_batch, runner_batch = max(probe_clock.elapsed, 1e-4), runner.batch
-    affordable = int(clock.budget_seconds / 30 / per_batch * runner.batch)
+    affordable = int(clock.budget_seconds * PASS_SHARE / per_batch * runner.batch)
     count = max(16, min(512, affordable))
     if count < 2 * runner.batch:  # a slow model: padding a last batch would waste time
         runner.shrink(8, source.x)
@@ -254,6 +258,7 @@ def build_case(
     )
     case.pass_seconds = per_batch / runner_batch * len(held)
     case.notes.append(f"measured on {len(held)} of {source.note}, references fitted on {len(fit)}")
+    case.notes += [s.trouble for s in (train, validation) if s is not None and s.trouble]
     if validation is None:
         case.notes.append("no validation data were given: nothing can be said about unseen samples")
     return case

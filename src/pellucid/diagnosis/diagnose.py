@@ -18,6 +18,7 @@ from pellucid.diagnosis.evidence import ASSERTED, Confirmation, Diagnosis, Findi
 from pellucid.diagnosis.ladder import climb
 from pellucid.diagnosis.numerics import non_finite
 from pellucid.diagnosis.probes.repeated import repeated
+from pellucid.diagnosis.reachable import reachable
 from pellucid.diagnosis.samples import read_samples
 from pellucid.diagnosis.snapshot import Snapshot
 from pellucid.diagnosis.subject import as_subject
@@ -103,12 +104,13 @@ def _opened(
     clock = Clock(budget_seconds)
     subject = as_subject(subject)
     reading = clock.share(READING_SHARE)
-    train_samples = read_samples(train, where="train", clock=reading)
     held_samples = None
-    if validation is not None:
-        held_samples = read_samples(
-            validation, where="validation", clock=clock.share(READING_SHARE)
-        )
+    with Snapshot(reachable(())):  # shuffling draws from the global generators
+        train_samples = read_samples(train, where="train", clock=reading)
+        if validation is not None:
+            reading = clock.share(READING_SHARE)
+            held_samples = read_samples(validation, where="validation", clock=reading)
+    if held_samples is not None:
         if held_samples.x.shape[1:] != train_samples.x.shape[1:]:
             raise PellucidError(
                 "train and validation samples differ in shape",

@@ -78,13 +78,22 @@ class Runner:
 
     def encode_live(self, x_BCP: Tensor) -> Latent:
         """Encode one batch that is already on the model's device, keeping gradients."""
-        latent = as_latent(self.subject.encode(x_BCP))
+        # A copy, for code that changes its input in place must not change ours.
+        latent = as_latent(self.subject.encode(x_BCP.clone()))
         _check_latent(latent, x_BCP)
         return latent
 
     def decode_live(self, z_BdP: Tensor, like_BCP: Tensor) -> Tensor:
         """Decode one batch that is already on the model's device, keeping gradients."""
-        return self._fitted(as_output(self.subject.decode(z_BdP), like_BCP), like_BCP)
+        x_hat = as_output(self.subject.decode(z_BdP.clone()), like_BCP)
+        if x_hat.ndim == 0 or len(x_hat) != len(z_BdP):
+            raise PellucidError(
+                "decode changed the number of samples",
+                where="Subject.decode",
+                expected=f"{len(z_BdP)} reconstructions, batch first",
+                found=tuple(x_hat.shape),
+            )
+        return self._fitted(x_hat, like_BCP)
 
     def _fitted(self, x_hat: Tensor, like: Tensor) -> Tensor:
         """Cut or pad an output that is a little too long or short, and remember that it was.
@@ -146,7 +155,7 @@ class Runner:
         """Run the deployed path on any number of samples without gradients."""
         forward = self.subject.forward
         assert forward is not None
-        return self._map(lambda x: as_output(forward(x), x), x_NCP)
+        return self._map(lambda x: as_output(forward(x.clone()), x), x_NCP)
 
     def _map(self, function: Callable[[Tensor], Tensor], x_NCP: Tensor) -> Tensor:
         with torch.no_grad():
@@ -218,7 +227,7 @@ def _check_latent(latent: Latent, x_BCP: Tensor) -> None:
             expected=tuple(latent.mean.shape),
             found=tuple(latent.logvar.shape),
         )
-    if len(latent.mean) != len(x_BCP):
+    if latent.mean.ndim == 0 or len(latent.mean) != len(x_BCP):
         raise PellucidError(
             "encode changed the number of samples",
             where="Subject.encode",

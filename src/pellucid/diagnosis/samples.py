@@ -15,11 +15,18 @@ import torch
 from torch import Tensor
 
 from pellucid.diagnosis.clock import Clock
+from pellucid.diagnosis.patience import Failure, patiently
 from pellucid.errors import DataError
 
 MAX_SAMPLES = 2048
 MAX_ELEMENTS = 48_000_000
 """About 200 MB in float32: enough for 512 samples of 3×128×128 twice over."""
+
+LEAST = 4
+"""Samples below which nothing can be said."""
+
+PATIENCE = 10
+"""How many times the reading budget a single item is waited for: workers take time to start."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +37,13 @@ class Samples:
         x: (N, C, P...).
         batch: the batch size of the loader they came from, or None.
         note: what was taken, in words.
+        trouble: what went wrong while reading, or None.
     """
 
     x: Tensor
     batch: int | None
     note: str
+    trouble: str | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -61,8 +70,9 @@ def read_samples(source: Any, *, where: str, clock: Clock, limit: int = MAX_SAMP
         raise DataError("there are no samples", where=where, found="an empty data source")
     if length is not None and _is_map_style(source):
         indices = _indices(length, limit)
-        parts, _ = _collect((source[int(i)] for i in indices), where, clock, limit, single=True)
-        return _checked(torch.stack(parts), None, length, where)
+        items = (source[int(i)] for i in indices)
+        parts, _, trouble = _collect(items, where, clock, limit, single=True)
+        return _checked(torch.stack(parts), None, length, where, trouble)
     if not isinstance(source, Iterable):
         raise DataError(
             "cannot read samples",
@@ -70,8 +80,8 @@ def read_samples(source: Any, *, where: str, clock: Clock, limit: int = MAX_SAMP
             expected="a tensor, a Dataset, or a loader",
             found=type(source).__name__,
         )
-    parts, batch = _collect(source, where, clock, limit, single=False)
-    return _checked(torch.cat(parts)[:limit], batch, None, where)
+    parts, batch, trouble = _collect(source, where, clock, limit, single=False)
+    return _checked(torch.cat(parts)[:limit], batch, None, where, trouble)
 
 
 def _is_map_style(source: Any) -> bool:
@@ -83,13 +93,19 @@ def _is_map_style(source: Any) -> bool:
 
 def _collect(
     items: Iterable[Any], where: str, clock: Clock, limit: int, *, single: bool
-) -> tuple[list[Tensor], int | None]:
-    """Take items until there are enough, or time is out, or the source ends early."""
+) -> tuple[list[Tensor], int | None, str | None]:
+    """Take items until there are enough, or time is out, or the source ends early or fails."""
     parts: list[Tensor] = []
+    trouble: str | None = None
     count = elements = 0
     shape: tuple[int, ...] | None = None
-    for item in items:
+    for item in patiently(items, PATIENCE * clock.budget_seconds):
+        if isinstance(item, Failure):
+            trouble = item.words
+            break
         x = _x_of(item, where)
+        if x.ndim == 0:
+            raise DataError("an item is a single number, no sample", where=where)
         inner = tuple(x.shape) if single else tuple(x.shape[1:])
         if shape is not None and inner != shape:
             raise DataError(
@@ -101,9 +117,11 @@ def _collect(
         elements += x.numel()
         if count >= limit or elements >= MAX_ELEMENTS or (clock.out and count >= 16):
             break
+    if trouble is not None and count < LEAST:
+        raise DataError("the samples could not be read", where=where, found=trouble)
     if count == 0:
         raise DataError("there are no samples", where=where, found="a source that yields nothing")
-    return parts, None if single else len(parts[0])
+    return parts, None if single else len(parts[0]), trouble
 
 
 def _x_of(item: Any, where: str) -> Tensor:
@@ -145,7 +163,9 @@ def _spaced(x_NCP: Tensor, limit: int) -> Tensor:
     return x_NCP[_indices(len(x_NCP), limit).to(x_NCP.device)].detach().cpu()
 
 
-def _checked(x_NCP: Tensor, batch: int | None, total: int | None, where: str) -> Samples:
+def _checked(
+    x_NCP: Tensor, batch: int | None, total: int | None, where: str, trouble: str | None = None
+) -> Samples:
     """Refuse what nothing could be learned from, and say what was taken."""
     if x_NCP.ndim < 2 or x_NCP.numel() == 0:
         raise DataError(
@@ -166,11 +186,11 @@ def _checked(x_NCP: Tensor, batch: int | None, total: int | None, where: str) ->
             found=f"first at sample {int(bad.nonzero()[0])}",
             hint="remove or repair these samples before training on them",
         )
-    if len(x_NCP) < 4:
+    if len(x_NCP) < LEAST:
         raise DataError(
             "too few samples to diagnose anything",
             where=where,
-            expected="at least 4, better 256",
+            expected=f"at least {LEAST}, better 256",
             found=len(x_NCP),
         )
     spread = float((x_NCP - x_NCP[:1]).abs().max())
@@ -183,4 +203,5 @@ def _checked(x_NCP: Tensor, batch: int | None, total: int | None, where: str) ->
             hint="check the loader: constant data have nothing to reconstruct",
         )
     known = "" if total is None or total == len(x_NCP) else f" of {total}"
-    return Samples(x_NCP, batch, f"{len(x_NCP)}{known} samples of {where}")
+    note = f"{len(x_NCP)}{known} samples of {where}"
+    return Samples(x_NCP, batch, note, None if trouble is None else f"reading {where}: {trouble}")
