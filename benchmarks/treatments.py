@@ -96,6 +96,14 @@ def recipe_of(base: str, datasets: Path, overrides: tuple[str, ...] = ()) -> Rec
     return apply_overrides(recipe, overrides)
 
 
+def healthy_twin(base: str, datasets: Path, work: Path) -> Run:
+    """Train a base without a mistake, or open it where an earlier call left it."""
+    folder = RunFolder(work / base)
+    if folder.evaluation.is_file():
+        return Run.open(folder.path)
+    return fit_into(recipe_of(base, datasets), folder, progress=False)
+
+
 def psnr(run: Run) -> float:
     """Return held-out PSNR in dB; a run without a finite one counts as 0."""
     evaluation = run.evaluation()
@@ -171,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=[m.name for m in MUTANTS])
-    parser.add_argument("--work", type=Path, help="keeps the runs; a temporary folder by default")
+    parser.add_argument("--work", type=Path, help="keeps the runs, and reuses healthy ones")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -182,11 +190,7 @@ def main() -> None:
         rows = []
         for mutant in chosen:
             if mutant.base not in bases:
-                folder = RunFolder(work / mutant.base)
-                healthy = fit_into(
-                    recipe_of(mutant.base, arguments.datasets), folder, progress=False
-                )
-                bases[mutant.base] = psnr(healthy)
+                bases[mutant.base] = psnr(healthy_twin(mutant.base, arguments.datasets, work))
             row = measure(mutant, bases[mutant.base], arguments.datasets, work)
             rows.append(row)
             print(json.dumps(row | {"verdict": verdict(row)}), flush=True)

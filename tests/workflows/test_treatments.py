@@ -35,13 +35,16 @@ SICK: dict[str, tuple[str, list[str], dict]] = {
     "nan-or-overflow": ("patch-vq", ["training.learning_rate=0.1"], {}),
     "stale-ema": ("patch-vq", ["training.ema_decay=0.99999"], {}),
     "capacity-limit": ("photos-vq", ["decoder.width=4"], {}),
-    "loss-imbalance": ("photos-vq", ["objective.ssim.weight=100"], {"weight.ssim": 0.01}),
+    "loss-imbalance": (
+        "photos-vq",
+        ["objective.ssim.weight=100"],
+        {"term": "ssim", "weight_factor": 0.01},
+    ),
     "inert-loss": ("photos-vq", [], {"term": "ssim", "weight": 0.1}),
-    "blur": ("photos-vq", [], {"branch": "loss"}),
+    "blur": ("photos-vq", [], {"branch": "decoder"}),
     "overfitting": ("photos-vq", ["data.flip=false"], {}),
     "split-leak": ("photos-vq", ["data.path=frames", "data.name=null"], {}),
     "checkerboard": ("patch-vq", ["decoder.overlap=0"], {}),
-    "tile-seams": ("patch-vq", ["decoder.overlap=0"], {}),
 }
 
 
@@ -148,3 +151,19 @@ def test_patched_training_keywords_are_ones_that_fit_takes(id):
     training = apply_patch(recipe, propose(recipe, found)).training
     needed = [n for n, p in inspect.signature(fit).parameters.items() if p.default is p.empty]
     assert check_keywords(fit, training, where="training", given=dict.fromkeys(needed)) == training
+
+
+def test_a_learning_rate_at_the_edge_of_what_was_tried_goes_on_to_the_usual_one():
+    recipe = apply_overrides(load_recipe("mnist-vae"), ["training.learning_rate=1e-5"])
+    edge = propose(recipe, finding("learning-rate", learning_rate=1e-4))
+    inside = propose(recipe, finding("learning-rate", learning_rate=3e-5))
+    assert edge == {"training.learning_rate": 1e-3}
+    assert inside == {"training.learning_rate": 3e-5}
+
+
+def test_only_the_narrow_side_is_widened():
+    recipe = load_recipe("mnist-vae")
+    latent = propose(recipe, finding("capacity-limit", latent=4.0))
+    assert latent == {"bottleneck.dim": 16}
+    width = propose(recipe, finding("capacity-limit", width=2.0))
+    assert width == {"encoder.width": 96, "decoder.width": 96}

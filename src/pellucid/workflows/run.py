@@ -12,7 +12,7 @@ from pellucid.recipe import Recipe, load_recipe
 from pellucid.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from pellucid.data import ImageData
+    from pellucid.data import AudioData, ImageData
     from pellucid.functional.value_range import ValueRange
     from pellucid.models.autoencoder import Autoencoder
 
@@ -79,7 +79,7 @@ class Run:
         load_weights(autoencoder, self.folder.model)
         return autoencoder.eval()
 
-    def data(self) -> ImageData:
+    def data(self) -> ImageData | AudioData:
         """Open the run's data with the splits the run was trained on.
 
         Raises:

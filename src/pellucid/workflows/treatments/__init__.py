@@ -52,7 +52,6 @@ TREATMENTS: dict[str, Treatment] = {
     "overfitting": generalisation.augment,
     "split-leak": generalisation.coarser_groups,
     "checkerboard": artefacts.overlap_patches,
-    "tile-seams": artefacts.overlap_patches,
 }
 
 

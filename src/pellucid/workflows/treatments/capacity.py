@@ -13,27 +13,25 @@ _NARROW_FEATURES = 64
 
 
 def widen(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Widen what was found to be narrow: "latent" or "decoder"; both where it was not told."""
-    which = finding.suggests.get("widen")
-    patch: dict[str, Any] = {}
-    if which in (None, "latent"):
-        patch |= wider_latent(recipe) or {}
-    if which in (None, "decoder"):
-        patch |= wider_networks(recipe)
-    return patch or None
+    """Widen the side that was found to be narrow; both where none was told."""
+    latent, width = finding.suggests.get("latent"), finding.suggests.get("width")
+    if latent is not None:
+        return wider_latent(recipe, factor=int(float(latent)))
+    if width is not None:
+        return wider_networks(recipe) or None
+    return {**wider_latent(recipe), **wider_networks(recipe)}
 
 
-def wider_latent(recipe: Recipe) -> dict[str, Any] | None:
-    """Twice the latent numbers per position, and features no narrower than them."""
+def wider_latent(recipe: Recipe, *, factor: int = 2) -> dict[str, Any]:
+    """Twice (or `factor` times) the numbers per position, and features no narrower than them."""
     channels = int(standing(recipe, "encoder.channels"))
     dim = standing(recipe, "bottleneck.dim")
     kind = recipe.bottleneck.get("kind")
-    if kind == "identity":
-        return {"encoder.channels": 2 * channels}
-    features = {"encoder.channels": max(channels, _NARROW_FEATURES)}
-    if kind == "gaussian":
-        return {"bottleneck.dim": 2 * int(dim), **features}
-    return {**features, **({} if dim is None else {"bottleneck.dim": 2 * int(dim)})}
+    if dim is None:  # the features are the latent
+        wide = factor * channels if kind == "identity" else max(channels, _NARROW_FEATURES)
+        return {"encoder.channels": wide}
+    wider = factor * int(dim)
+    return {"bottleneck.dim": wider, "encoder.channels": max(channels, _NARROW_FEATURES, wider)}
 
 
 def wider_networks(recipe: Recipe) -> dict[str, Any]:

@@ -63,11 +63,12 @@ def one_owner(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
 
 
 def hold_latent(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Commit the encoder to its codes, four times as firmly as now; let the codes follow."""
+    """Commit the encoder to its codes, by the usual weight or four times its own."""
     if not has(recipe, "bottleneck.commitment"):
         return None
     stands = float(standing(recipe, "bottleneck.commitment"))
-    wanted = float(finding.suggests.get("commitment", max(_COMMITMENT, _GROWTH * stands)))
+    wanted = float(finding.suggests.get("commitment", _COMMITMENT))
+    wanted = wanted if wanted > stands else _GROWTH * stands
     patch: dict[str, Any] = {"bottleneck.commitment": wanted}
     if standing(recipe, "bottleneck.update") == "ema":
         patch["bottleneck.decay"] = min(_FOLLOWS, standing(recipe, "bottleneck.decay"))

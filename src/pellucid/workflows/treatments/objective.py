@@ -6,10 +6,9 @@ from typing import Any
 
 from pellucid.diagnosis.evidence import Finding
 from pellucid.recipe import Recipe
-from pellucid.workflows.treatments import capacity, codes, rate
-from pellucid.workflows.treatments.standing import has
+from pellucid.workflows.treatments import capacity
+from pellucid.workflows.treatments.standing import has, standing
 
-_ROLE = "weight."  # suggests {"weight.ssim": 0.1}: the new weight of a term or penalty
 _PENALTY_KEYS = {
     "kl": "bottleneck.weight",
     "commitment": "bottleneck.commitment",
@@ -17,17 +16,15 @@ _PENALTY_KEYS = {
     "orthogonality": "bottleneck.orthogonality",
     "usage_entropy": "bottleneck.usage_entropy",
 }
-_SHARP = 0.1
 
 
 def rebalance(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Set the weights that were suggested, term by term."""
-    patch: dict[str, Any] = {}
-    for role, value in finding.suggests.items():
-        key = _key(recipe, role.removeprefix(_ROLE)) if role.startswith(_ROLE) else None
-        if key is not None:
-            patch[key] = float(f"{float(value):.2g}")
-    return patch or None
+    """Multiply the weight of the term that drowns the others by the suggested factor."""
+    key = _key(recipe, str(finding.suggests.get("term", "")))
+    if key is None or "weight_factor" not in finding.suggests:
+        return None
+    weight = float(standing(recipe, key)) * float(finding.suggests["weight_factor"])
+    return {key: float(f"{weight:.2g}")}
 
 
 def weigh(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
@@ -38,15 +35,13 @@ def weigh(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
 
 
 def sharpen(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Treat the branch that blurs: rate, decoder, or the loss (by a structural term)."""
-    branch = finding.suggests.get("branch")
-    if branch == "rate":
-        return codes.more_codes(recipe, finding) or rate.lower_kl_weight(recipe, finding)
-    if branch == "decoder":
-        return capacity.wider_networks(recipe) or None
-    if branch == "loss" and not recipe.objective.get("ssim", {}).get("weight"):
-        return {"objective.ssim.weight": _SHARP}
-    return None
+    """Give a decoder that draws at too low a rate a stage at the resolution of the data."""
+    if finding.suggests.get("branch") != "decoder" or recipe.decoder.get("kind") != "residual":
+        return None
+    multipliers = list(standing(recipe, "decoder.multipliers"))
+    if 2 ** (len(multipliers) - 1) < int(standing(recipe, "decoder.stride")):
+        return {"decoder.multipliers": [1, *multipliers]}
+    return capacity.wider_networks(recipe)
 
 
 def _key(recipe: Recipe, name: str) -> str | None:

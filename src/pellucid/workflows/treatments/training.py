@@ -11,6 +11,7 @@ from pellucid.workflows.treatments.standing import standing
 _LONGER = 3
 _USUAL = 1e-3  # AdamW, networks of this size
 _NEAR = 3.2  # a factor within which a learning rate is no fault
+_EDGE = 9  # a little less than the widest factor that is tried
 _HORIZONS = 20  # averaging horizons that fit into a run
 _SHORTEST = 0.9
 
@@ -23,12 +24,19 @@ def train_on(recipe: Recipe, finding: Finding) -> dict[str, Any]:
 
 
 def usual_learning_rate(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """The measured best learning rate, else the usual one."""
+    """The measured best learning rate, else the usual one.
+
+    A best at the edge of what was tried (ten times more or less) may lie further out: then the
+    usual one is taken where it does.
+    """
     stands = float(standing(recipe, "training.learning_rate"))
-    factor = finding.suggests.get("learning_rate_factor")
-    wanted = finding.suggests.get("learning_rate", stands * float(factor) if factor else None)
-    if wanted is not None:
-        return {"training.learning_rate": float(f"{float(wanted):.2g}")}
+    if "learning_rate" in finding.suggests:
+        wanted = float(finding.suggests["learning_rate"])
+        if wanted > _EDGE * stands:
+            wanted = max(wanted, _USUAL)
+        elif wanted * _EDGE < stands:
+            wanted = min(wanted, _USUAL)
+        return {"training.learning_rate": float(f"{wanted:.2g}")}
     if 1 / _NEAR <= stands / _USUAL <= _NEAR:
         return None
     return {"training.learning_rate": _USUAL}
