@@ -6,6 +6,7 @@ import math
 
 from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.plot import Plot, Series
+from pellucid.diagnosis.probes.outputs import term_gradients
 from pellucid.diagnosis.probes.taps import straight_through
 from pellucid.diagnosis.rules.frozen_module import moved
 from pellucid.diagnosis.rules.inert_loss import term_reach
@@ -31,6 +32,27 @@ def gradient_shares(case: Case) -> Plot | None:
             for term, norms in reach.items()
         ),
         ticks=modules,
+    )
+
+
+def output_shares(case: Case) -> Plot | None:
+    """Draw each term's share of the gradient at the output, the place where all terms meet."""
+    shares = case.measure(term_gradients).shares()
+    if not shares:
+        return None
+    return Plot(
+        kind="bars",
+        title="each term's share of the gradient at the output",
+        x_label="loss term",
+        y_label="share of the summed norms, %",
+        series=(
+            Series(
+                "",
+                tuple(float(i) for i in range(len(shares))),
+                tuple(100 * share for share in shares.values()),
+            ),
+        ),
+        ticks=tuple(shares),
     )
 
 
