@@ -110,13 +110,12 @@ def _opened(
         if validation is not None:
             reading = clock.share(READING_SHARE)
             held_samples = read_samples(validation, where="validation", clock=reading)
-    if held_samples is not None:
-        if held_samples.x.shape[1:] != train_samples.x.shape[1:]:
-            raise PellucidError(
-                "train and validation samples differ in shape",
-                expected=tuple(train_samples.x.shape[1:]),
-                found=tuple(held_samples.x.shape[1:]),
-            )
+    if held_samples is not None and held_samples.x.shape[1:] != train_samples.x.shape[1:]:
+        raise PellucidError(
+            "train and validation samples differ in shape",
+            expected=tuple(train_samples.x.shape[1:]),
+            found=tuple(held_samples.x.shape[1:]),
+        )
     reached = subject.reachable()
     with Snapshot(reached), torch.no_grad():
         set_mode(reached.roots, training=False)
@@ -217,14 +216,17 @@ def fold(findings: list[Finding]) -> tuple[Finding, ...]:
     asserted = sorted(
         (f for f in findings if f.asserted), key=lambda f: (groups[f.id], -f.confidence)
     )
-    causes: list[Finding] = []
     explained: dict[str, str] = {}
-    for finding in asserted:
-        cause = next((c for c in causes if finding.id in explains.get(c.id, ())), None)
-        if cause is None:
-            causes.append(finding)
-        else:
-            explained[finding.id] = cause.id
+    for place, finding in enumerate(asserted):
+        # A row may explain one of an earlier group (an objective that shrinks x_hat looks like
+        # wrong units), unless each claims the other: then precedence decides.
+        own = explains.get(finding.id, ())
+        later = (c for c in asserted[place + 1 :] if c.id not in own)
+        for c in (*asserted[:place], *later):
+            if c.id not in explained and finding.id in explains.get(c.id, ()):
+                explained[finding.id] = c.id
+                break
+    causes = [f for f in asserted if f.id not in explained]
     merged = [
         dataclasses.replace(c, consequences=tuple(i for i, by in explained.items() if by == c.id))
         for c in causes

@@ -1,4 +1,4 @@
-"""Iterate over somebody's loader without waiting for ever, and without letting its errors through."""
+"""Iterate over somebody's loader: without waiting for ever, and without its errors."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def patiently(items: Iterable[Any], seconds: float) -> Iterator[Any]:
     def hand_over(item: Any) -> None:
         while not stopped.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
             except queue.Full:
                 continue
+            return
 
     def pull() -> None:
         try:
