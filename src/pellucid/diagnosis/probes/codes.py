@@ -45,8 +45,8 @@ class LevelUse:
 def code_use(case: Case) -> list[LevelUse]:
     """Measure every level; empty when there are no codes.
 
-    Latent errors are NaN where the codebooks do not live in the space of `Latent.mean` (projected or
-    normalised codes): usage alone says little, since unused codes may cost nothing.
+    Latent errors are NaN where the codebooks do not live in the space of `Latent.mean` (projected
+    or normalised codes): usage alone says little, since unused codes may cost nothing.
     """
     codes = case.latent.codes
     if codes is None:

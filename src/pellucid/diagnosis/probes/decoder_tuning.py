@@ -13,7 +13,7 @@ from pellucid.diagnosis.probes.affine import bootstrap_db
 from pellucid.diagnosis.probes.training import parameters, train_for
 from pellucid.diagnosis.runner import decoded_latent
 
-STEPS = 200
+STEPS = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def tuned_decoder(case: Case) -> Tuned | None:
         free = _reached(case, z, x)
         if not free:
             return None
-        optimizer = torch.optim.Adam(free, lr=1e-3)
+        optimizer = torch.optim.Adam(free, lr=2e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0)
 
         def step(x: Tensor) -> None:

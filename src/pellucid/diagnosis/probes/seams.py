@@ -27,7 +27,7 @@ class Seams:
         contrast: error next to borders / the largest error elsewhere (its 90th percentile).
         share: error next to borders beyond the median elsewhere / all error.
         jump: step across borders, x_hat against x, beyond the steps elsewhere (a ratio of squares).
-        path_share: share of forward − decode(encode(x)) next to borders beyond an even spread, or 0.
+        path_share: share of forward − decode(encode(x)) beside borders beyond an even spread.
     """
 
     period: int
@@ -63,9 +63,14 @@ def _along(x: Tensor, x_hat: Tensor, difference: Tensor | None, axis: int) -> Se
     for period in _periods(length):
         for phase in _phases(period, length):
             found = _judge(error, jumps, apart, period, phase, axis)
-            if best is None or found.share > 1.05 * best.share:
+            if best is None or _score(found) > 1.05 * _score(best):
                 best = found
     return best
+
+
+def _score(found: Seams) -> float:
+    """Prefer periods whose every border stands out, then those that hold more of the error."""
+    return found.share * min(found.contrast, 3.0)
 
 
 def _judge(
@@ -79,7 +84,11 @@ def _judge(
     beside[borders - 1] = beside[borders] = True
     inner = torch.zeros(length, dtype=torch.bool)
     inner[2:-2] = True
-    others = error[inner & ~beside]
+    near = torch.zeros(length, dtype=torch.bool)
+    reach = max(1, min(8, period // 8))  # what a border spoils falls off over a few positions
+    for offset in range(-1 - reach, reach + 1):
+        near[(borders + offset).clamp(0, length - 1)] = True
+    others = error[inner & ~near]
     if not len(borders) or len(others) < 4:
         return Seams(period, phase, axis, 0.0, 0.0, 0.0, 0.0)
     usual, high = others.median(), others.quantile(0.9).clamp_min(1e-20)

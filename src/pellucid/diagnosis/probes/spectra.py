@@ -27,7 +27,8 @@ class Spectra:
     Args:
         frequency_F: centres of the bands, 1 is Nyquist.
         modes_F: share of the coefficients that lie in each band.
-        data_F, output_F, error_F: energy per element of x, x_hat (about the mean sample), x_hat − x.
+        data_F, output_F: energy per element of x and x_hat about the mean sample.
+        error_F: energy of x_hat − x.
         cross_F: E[x·x_hat] by band.
     """
 
@@ -73,7 +74,9 @@ def band_gains(case: Case) -> tuple[float, Tensor]:
     """
     train = case.fit[:: max(1, len(case.fit) // len(case.x))][: len(case.x)]
     pairs = [(case.x, case.measure(sampled_output)), (train, decoded_samples(case, train))]
-    answers = [_gains(x, x_hat, case.mean_sample) for x, x_hat in pairs]
+    # A filter acts on the mean sample too, so only the overall level is taken out here.
+    level = torch.full_like(case.mean_sample, float(case.mean_sample.mean()))
+    answers = [_gains(x, x_hat, level) for x, x_hat in pairs]
     return min(answers, key=lambda a: a[0])
 
 
@@ -121,7 +124,7 @@ def _coefficients(x_NCP: Tensor) -> Tensor:
         x = x.narrow(axis, 0, x.shape[axis] // block * block)
         x = x.unflatten(axis, (-1, block)).movedim(axis, 0).flatten(0, 1)
     for axis in range(1, x.ndim):
-        x = torch.tensordot(x, _cosines(x.shape[axis]), dims=([axis], [1])).movedim(-1, axis)
+        x = (x.movedim(axis, -1) @ _cosines(x.shape[axis]).T).movedim(-1, axis)
     return x
 
 

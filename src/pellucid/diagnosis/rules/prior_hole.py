@@ -118,8 +118,8 @@ def examine(case: Case) -> Finding | None:
                 f"{case.measure(latent_use).shuffle_cost_db:.1f} dB",
             ),
         ),
-        treatment="rescale latents by their std, or fit a prior (Gaussian mixture, flow, diffusion) "
-        "to them and sample that; raising the KL weight would cost reconstruction",
+        treatment="rescale latents by their std, or fit a prior (Gaussian mixture, flow, "
+        "diffusion) to them and sample that; raising the KL weight would cost reconstruction",
         expects=("samples of the fitted prior come as near to the data as reconstructions",),
         suggests={"latent_scale": 1 / max(found.std, 1e-6)},
     )

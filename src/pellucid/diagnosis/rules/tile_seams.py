@@ -32,7 +32,6 @@ def examine(case: Case) -> Finding | None:
     confidence = min(
         case.threshold("tile-seams.contrast").confidence(found.contrast),
         case.threshold("tile-seams.share").confidence(found.share),
-        case.threshold("tile-seams.jump").confidence(found.jump),
     )
     if _own_grid(case, found) and found.path_share < FORWARD_SHARE:
         confidence = min(confidence, HINT)
