@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from benchmarks.results import write_section
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench; return 0, or 2 when no specimen fits."""
     options = parser().parse_args(arguments)
+    if options.families:
+        os.environ["FAULTS_FAMILIES"] = options.families  # worker processes inherit it
     names = chosen(quick=options.quick, only=options.only)
     if not names:
         print(f"no specimen's name fits {options.only!r}")
@@ -52,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     p.add_argument("--quick", action="store_true", help="a subset, within ten minutes")
     p.add_argument("--only", metavar="PATTERN", help="shell pattern or part of a name")
+    p.add_argument("--families", metavar="A,B", help="of images, waveforms, stacks; default all")
     p.add_argument("--seeds", choices=("test", "calibration"), default="test")
     p.add_argument("--repeats", type=int, choices=(1, 2, 3), default=1, help="seeds per specimen")
     p.add_argument("--workers", type=int, default=2, help="processes, one thread each")

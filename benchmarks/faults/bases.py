@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from benchmarks.faults.cache import trained
 from benchmarks.faults.contract import Base, Control, Mutant, Specimen, Trained
+from benchmarks.faults.measure import held_out_mse
+from torch import nn
+
 from pellucid.diagnosis import Subject
-from pellucid.diagnosis.latents import as_latent, as_output
-from pellucid.diagnosis.runner import decoded_latent
 
 FAMILIES = ("images", "waveforms", "stacks")
+
+
+def families() -> tuple[str, ...]:
+    """Return the families examined: all, or those named in the variable FAULTS_FAMILIES."""
+    chosen = os.environ.get("FAULTS_FAMILIES")
+    return tuple(f for f in FAMILIES if chosen is None or f in chosen.split(","))
 
 
 @functools.cache
@@ -40,7 +45,7 @@ def controls() -> dict[str, Control]:
 
 def _listed(what: str) -> list[Any]:
     """Concatenate one list of all families, refusing a name that is used twice."""
-    packages = [importlib.import_module(f"{__package__}.{family}") for family in FAMILIES]
+    packages = [importlib.import_module(f"{__package__}.{family}") for family in families()]
     entries = [entry for package in packages for entry in getattr(package, what)]
     names = [entry.name for entry in entries]
     twice = sorted({n for n in names if names.count(n) > 1})
@@ -70,14 +75,3 @@ def healthy_specimen(base: Trained) -> Specimen:
     return Specimen(
         subject, base.train, base.validation, held_out_mse(subject, base.validation), model=model
     )
-
-
-def held_out_mse(subject: Subject, x: Tensor, batch: int = 64) -> float:
-    """Return E[(decode(encode(x)) − x)²] as a user measures it: eval mode, everything."""
-    total = 0.0
-    with torch.no_grad():
-        for part in x.split(batch):
-            latent = decoded_latent(as_latent(subject.encode(part)))
-            output = as_output(subject.decode(latent), part)
-            total += float((output - part).double().square().sum())
-    return total / x.numel()

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from safetensors.torch import load_file, save_file
-
 from benchmarks.faults.contract import Base, Trained
+from safetensors.torch import load_file, save_file
 
 FOLDER = Path(__file__).parents[2] / ".bench" / "faults"
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-
 from benchmarks.faults.bases import bases, controls, healthy, healthy_specimen, mutants, seed_for
 from benchmarks.faults.contract import Control, Mutant, Specimen
 from benchmarks.faults.score import Outcome, Said
+
 from pellucid.diagnosis import Subject, diagnose
 from pellucid.diagnosis.thresholds import recorded
 

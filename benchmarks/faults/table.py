@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.faults.score import Outcome, score
+
 from pellucid.diagnosis.catalogue import ROWS
 
 
@@ -51,8 +52,7 @@ def counts(outcomes: Sequence[Outcome]) -> str:
             f"| mutants with a further assertion beside the planted one | {s.beside} | |",
             f"| mutants not verified sick (not counted) | {s.not_sick} | |",
             f"| specimens that raised | {s.errors} | 0 |",
-            f"| seconds per diagnosis | median {s.median_seconds:.1f}, "
-            f"max {s.max_seconds:.1f} | |",
+            f"| seconds per diagnosis | median {s.median_seconds:.1f}, max {s.max_seconds:.1f} | |",
         )
     )
 

@@ -1,0 +1,355 @@
+"""Faults of numerics, training state, ceilings and generalisation."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from benchmarks.faults.contract import Mutant, Specimen, Trained
+from benchmarks.faults.images.networks import PlainAE, PlainVAE, conv_decoder, conv_encoder, dense
+from benchmarks.faults.images.training import BATCH, fine_tune, specimen, step, twin
+from benchmarks.faults.measure import Proof, both, decibels, held_out_mse, loses, reconstruct, snr
+from torch import Tensor, nn
+
+from pellucid.diagnosis import Subject
+
+
+def log_of_black(healthy: Trained, seed: int) -> Specimen:
+    """Exposure is normalised by the logarithm, and black pixels have none."""
+    model = twin(healthy)
+
+    def encode(x: Tensor) -> Any:
+        level = x.log().mean((1, 2, 3), keepdim=True)
+        return model.encode(x * (1 + 0 * level))
+
+    return specimen(model, healthy, encode=encode)
+
+
+def not_finite(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Share of held-out outputs that are not finite."""
+    x = mutant.validation
+    assert x is not None
+    share = 1 - float(reconstruct(mutant.subject, x).isfinite().float().mean())
+    return share > 0, f"{share:.0%} of outputs are not finite"
+
+
+def spectrum_without_epsilon(healthy: Trained, seed: int) -> Specimen:
+    """A log-magnitude Fourier term without an epsilon: NaN gradients on plain images."""
+    model = twin(healthy)
+
+    def log_magnitude(x: Tensor) -> Tensor:
+        return torch.fft.rfft2(x).abs().log()
+
+    def loss(x: Tensor) -> dict[str, Tensor]:
+        x_hat = model.decode(model.encode(x))
+        spectral = F.l1_loss(log_magnitude(x_hat), log_magnitude(x))
+        return {"recon": F.mse_loss(x_hat, x), "spectral": 1e-3 * spectral}
+
+    optimizer = fine_tune(model, loss, healthy.train, learning_rate=2e-4, steps=100, seconds=5)
+    return specimen(model, healthy, optimizer=optimizer, loss_terms=loss)
+
+
+def plain_image_breaks_it(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """The loss and its gradient on one image of a single grey."""
+    assert mutant.subject.loss_terms is not None
+    assert mutant.model is not None
+    for value in (0.0, 0.5):
+        terms = mutant.subject.loss_terms(torch.full_like(mutant.train[:2], value))
+        total = torch.stack(list(terms.values())).sum()
+        parameters = [p for p in mutant.model.parameters() if p.requires_grad]
+        found = torch.autograd.grad(total, parameters, allow_unused=True)
+        if not all(bool(g.isfinite().all()) for g in found if g is not None):
+            return True, f"NaN gradients on an image of {value:g} everywhere"
+    return False, "gradients are finite on plain images"
+
+
+def fresh(healthy: Trained, seed: int) -> Any:
+    """Return a copy of a model with its weights drawn anew."""
+    torch.manual_seed(seed)
+    model = twin(healthy)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return model
+
+
+def young(steps: int) -> Callable[[Trained, int], Specimen]:
+    """A model stopped after so many steps, at its full learning rate."""
+
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model = fresh(healthy, seed)
+        optimizer = torch.optim.Adam(model.parameters(), lr=healthy.learning_rate)
+        losses = _train_plainly(model, healthy.train, optimizer, steps)
+        return specimen(model, healthy, optimizer=optimizer, history={"loss": losses})
+
+    return make
+
+
+def wrong_rate(factor: float, steps: int) -> Callable[[Trained, int], Specimen]:
+    """A model trained throughout at `factor` times the learning rate that suits it."""
+
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model = fresh(healthy, seed)
+        optimizer = torch.optim.Adam(model.parameters(), lr=factor * healthy.learning_rate)
+        losses = _train_plainly(model, healthy.train, optimizer, steps)
+        return specimen(model, healthy, optimizer=optimizer, history={"loss": losses})
+
+    return make
+
+
+def _train_plainly(
+    model: Any, x: Tensor, optimizer: torch.optim.Optimizer, steps: int
+) -> list[float]:
+    """Take steps without a schedule; return the loss of ten equal stretches."""
+    losses = []
+    model.train()
+    for index in range(steps):
+        batch = x[torch.randint(len(x), (BATCH,))]
+        step(model.loss_terms, [optimizer], batch)
+        if (index + 1) % max(steps // 10, 1) == 0:
+            with torch.no_grad():
+                losses.append(float(sum(model.loss_terms(batch).values())))
+    model.eval()
+    return losses
+
+
+def unlearned_rate(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """The same steps at the healthy rate win dB."""
+    lost = snr(healthy) - snr(mutant)
+    rate = mutant.subject.optimizers[0].param_groups[0]["lr"]
+    model = copy.deepcopy(mutant.model)
+    assert model is not None
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    _train_plainly(model, mutant.train, optimizer, 250)
+    assert mutant.validation is not None
+    other = held_out_mse(Subject(model.encode, model.decode), mutant.validation)
+    win = decibels(mutant.mse / other)
+    return win > 1 and lost > 1, f"250 steps at 2e-3 instead of {rate:g} win {win:.1f} dB"
+
+
+def stale_statistics(healthy: Trained, seed: int) -> Specimen:
+    """BatchNorm with momentum 1e-4: running statistics never caught up with retrained weights."""
+    model = twin(healthy)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = 1e-4
+    optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=5e-4, seconds=8)
+    return specimen(model, healthy, optimizer=optimizer)
+
+
+def small_batches(healthy: Trained, seed: int) -> Specimen:
+    """Retrained on batches of two with BatchNorm, statistics averaged over the last few only."""
+    model = twin(healthy)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.9
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-4)
+    model.train()
+    for _ in range(400):
+        step(model.loss_terms, [optimizer], healthy.train[torch.randint(len(healthy.train), (2,))])
+    model.eval()
+    return specimen(model, healthy, optimizer=optimizer)
+
+
+def modes_differ(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Error in evaluation mode against that on batch statistics, on a copy."""
+    x, model = mutant.validation, copy.deepcopy(mutant.model)
+    assert x is not None
+    assert model is not None
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+    live = held_out_mse(Subject(model.encode, model.decode), x)
+    gap = decibels(mutant.mse / live)
+    return gap > 1, f"evaluation mode loses {gap:.1f} dB to batch statistics"
+
+
+def average_never_updated(healthy: Trained, seed: int) -> Specimen:
+    """The averaged twins were made and never updated."""
+    model, averaged = twin(healthy), fresh(healthy, seed)
+    twins = {"encoder": averaged.encoder, "decoder": averaged.decoder}
+    return specimen(model, healthy, ema=twins)
+
+
+def average_too_slow(healthy: Trained, seed: int) -> Specimen:
+    """A decay of 0.9999 over a few hundred steps: the average still remembers its start."""
+    model, averaged = twin(healthy), fresh(healthy, seed)
+    with torch.no_grad():
+        for slow, quick in zip(averaged.parameters(), model.parameters(), strict=True):
+            slow.lerp_(quick, 1 - 0.9999**3000)
+    twins = {"encoder": averaged.encoder, "decoder": averaged.decoder}
+    return specimen(model, healthy, ema=twins)
+
+
+def average_is_worse(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """The averaged modules' own error."""
+    x, ema = mutant.validation, mutant.subject.ema
+    assert x is not None
+    assert ema is not None
+    model = copy.deepcopy(mutant.model)
+    assert model is not None
+    model.encoder, model.decoder = ema["encoder"].eval(), ema["decoder"].eval()
+    lost = decibels(held_out_mse(Subject(model.encode, model.decode), x) / mutant.mse)
+    return lost > 1, f"averaged weights lose {lost:.1f} dB to the raw ones"
+
+
+def overfitted(count: int, steps: int) -> Callable[[Trained, int], Specimen]:
+    """Trained on for long on so few samples."""
+
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model, few = twin(healthy), healthy.train[:count]
+        optimizer = fine_tune(
+            model, model.loss_terms, few, learning_rate=healthy.learning_rate, steps=steps
+        )
+        return specimen(model, healthy, optimizer=optimizer, train=few)
+
+    return make
+
+
+def memorised(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Error on held-out samples over that on the training samples, for both models."""
+    gaps = []
+    for it in (healthy, mutant):
+        train = held_out_mse(it.subject, it.train[:400])
+        gaps.append(decibels(it.mse / train))
+    return gaps[1] > 3 and gaps[1] - gaps[0] > 2, (
+        f"held-out error {gaps[1]:.1f} dB above train's ({gaps[0]:.1f} dB healthy)"
+    )
+
+
+def narrow_latent(healthy: Trained, seed: int) -> Specimen:
+    """Two latent numbers for digits."""
+    torch.manual_seed(seed)
+    model = PlainVAE(dense((64, 192, 4)), dense((2, 192, 64), (1, 8, 8)), kl_weight=5e-4)
+    optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=2e-3, steps=2500)
+    return specimen(model, healthy, optimizer=optimizer)
+
+
+def narrow_decoder(healthy: Trained, seed: int) -> Specimen:
+    """A decoder of three hidden channels."""
+    torch.manual_seed(seed)
+    model = PlainAE(conv_encoder(3, 24, 8), conv_decoder(8, 3, 3))
+    optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=3e-3, steps=900)
+    return specimen(model, healthy, optimizer=optimizer)
+
+
+def few_cannot_be_fitted(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Overfit a copy to eight samples with a rate of its own."""
+    model, x = copy.deepcopy(mutant.model), mutant.train[:8]
+    assert model is not None
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(500):
+        latent = model.encode(x)
+        mean = latent[0] if isinstance(latent, tuple) else latent
+        optimizer.zero_grad()
+        (model.decode(mean) - x).square().mean().backward()
+        optimizer.step()
+    error = held_out_mse(Subject(model.encode, model.decode), x)
+    fvu = error / float((mutant.train - mutant.train.mean(0)).square().mean())
+    lost = snr(healthy) - snr(mutant)
+    return (
+        fvu > 0.05 and lost > 1,
+        f"eight samples keep {fvu:.2f} of the variance, {lost:.1f} dB lost",
+    )
+
+
+def asked_for_too_much(healthy: Trained, seed: int) -> Specimen:
+    """PSNR above 50 dB wished for at 7 bits per 4×4 patch."""
+    model = twin(healthy)
+    return specimen(model, healthy, goal="psnr>50")
+
+
+def far_beyond(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """The goal against what the same bits buy a Gaussian of this covariance (water-filling)."""
+    x, bits = mutant.train.flatten(1).double(), mutant.subject.bits_per_sample
+    assert bits is not None
+    eigenvalues = torch.linalg.eigvalsh(torch.cov(x.T)).clamp_min(1e-12)
+    low, high = 0.0, float(eigenvalues.max())
+    for _ in range(80):
+        level = (low + high) / 2
+        rate = 0.5 * (eigenvalues / level).log2().clamp_min(0).sum()
+        low, high = (level, high) if float(rate) > bits else (low, level)
+    error = float(eigenvalues.clamp_max(high).sum()) / x.shape[1]
+    reference = -10 * math.log10(error)
+    return (
+        reference < 40,
+        f"a Gaussian of this covariance reaches {reference:.1f} dB at {bits:g} bits",
+    )
+
+
+def validation_in_train(healthy: Trained, seed: int) -> Specimen:
+    """The validation images are part of the training folder."""
+    train = torch.cat([healthy.train[:1500], healthy.validation])
+    return _leaked(healthy, train)
+
+
+def near_duplicates(healthy: Trained, seed: int) -> Specimen:
+    """A random split over frames of one video: validation images return with a little noise."""
+    generator = torch.Generator().manual_seed(seed)
+    twins = healthy.validation[::2]
+    twins = twins + 0.01 * twins.std() * torch.randn(twins.shape, generator=generator)
+    return _leaked(healthy, torch.cat([healthy.train, twins]))
+
+
+def _leaked(healthy: Trained, train: Tensor) -> Specimen:
+    model = twin(healthy)
+    optimizer = fine_tune(model, model.loss_terms, train, learning_rate=5e-4, seconds=6)
+    return specimen(model, healthy, optimizer=optimizer, train=train)
+
+
+def shared_samples(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Distance of held-out samples to their nearest training sample."""
+    assert mutant.validation is not None
+    x, train = mutant.validation.flatten(1), mutant.train.flatten(1)
+    nearest = torch.cdist(x, train).min(1).values
+    share = float((nearest < 0.1 * nearest.max()).float().mean())
+    return share > 0.2, f"{share:.0%} of held-out samples lie on a training sample"
+
+
+SLOW_LEARNER: Proof = both(loses(1), unlearned_rate)
+
+# fmt: off
+MUTANTS = [
+    Mutant("cifar-batchnorm/log-of-black", "cifar-batchnorm", ("nan-or-overflow",), log_of_black,
+           not_finite, black_box=True),
+    Mutant("cifar-sigmoid/spectrum-without-epsilon", "cifar-sigmoid", ("spectral-nan",),
+           spectrum_without_epsilon, plain_image_breaks_it),
+    Mutant("cifar-vae/young", "cifar-vae", ("under-training",), young(80), loses(1),
+           forbidden=("capacity-limit", "posterior-collapse", "rate-starvation"), quick=True),
+    Mutant("cifar-batchnorm/young", "cifar-batchnorm", ("under-training",), young(60), loses(1),
+           forbidden=("capacity-limit", "batchnorm-gap")),
+    Mutant("cifar-sigmoid/rate-too-high", "cifar-sigmoid", ("learning-rate",), wrong_rate(50, 250),
+           SLOW_LEARNER),
+    Mutant("mlp-vae/rate-too-low", "mlp-vae", ("learning-rate",), wrong_rate(0.01, 1500),
+           SLOW_LEARNER, forbidden=("posterior-collapse",)),
+    Mutant("cifar-batchnorm/stale-statistics", "cifar-batchnorm", ("batchnorm-gap",),
+           stale_statistics, modes_differ, black_box=True, quick=True),
+    Mutant("cifar-batchnorm/batches-of-two", "cifar-batchnorm", ("batchnorm-gap",), small_batches,
+           modes_differ),
+    Mutant("cifar-sigmoid/average-never-updated", "cifar-sigmoid", ("stale-ema",),
+           average_never_updated, average_is_worse, quick=True),
+    Mutant("cifar-vae/average-too-slow", "cifar-vae", ("stale-ema",), average_too_slow,
+           average_is_worse),
+    Mutant("mlp-vae/fifty-samples", "mlp-vae", ("overfitting",), overfitted(50, 3000), memorised,
+           black_box=True, quick=True),
+    Mutant("cifar-batchnorm/sixty-samples", "cifar-batchnorm", ("overfitting",),
+           overfitted(60, 900), memorised),
+    Mutant("mlp-vae/two-numbers", "mlp-vae", ("capacity-limit",), narrow_latent,
+           few_cannot_be_fitted, forbidden=("posterior-collapse",)),
+    Mutant("cifar-sigmoid/narrow-decoder", "cifar-sigmoid", ("capacity-limit",), narrow_decoder,
+           few_cannot_be_fitted),
+    Mutant("cifar-vq/goal-of-50-db", "cifar-vq", ("unattainable-target",), asked_for_too_much,
+           far_beyond, quick=True),
+    Mutant("cifar-vae/validation-in-train", "cifar-vae", ("split-leak",), validation_in_train,
+           shared_samples, black_box=True, quick=True),
+    Mutant("photo-rvq/near-duplicates", "photo-rvq", ("split-leak",), near_duplicates,
+           shared_samples),
+]
