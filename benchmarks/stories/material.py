@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,8 @@ def photos(size: int, shrink: int, count: int) -> tuple[Tensor, Tensor]:
     from skimage import data
     from sklearn.datasets import load_sample_images
 
-    pictures = [data.astronaut(), data.coffee(), *load_sample_images().images]
+    bundled: Any = load_sample_images()
+    pictures = [data.astronaut(), data.coffee(), *bundled.images]
     tensors = [_tensor(p, shrink) for p in pictures]
     kept = [t[..., : t.shape[-1] * 3 // 4] for t in tensors]
     strips = [t[..., t.shape[-1] * 3 // 4 :] for t in tensors]
@@ -59,7 +61,7 @@ def voices(length: int = 512, count: int = 1600) -> tuple[Tensor, Tensor]:
     return x[: count * 3 // 4], x[count * 3 // 4 :]
 
 
-def _tensor(picture, shrink: int) -> Tensor:
+def _tensor(picture: Any, shrink: int) -> Tensor:
     x = torch.tensor(picture).permute(2, 0, 1).float() / 255
     return F.avg_pool2d(x[None], shrink)[0] if shrink > 1 else x
 

@@ -37,7 +37,8 @@ def gradient_shares(case: Case) -> Plot | None:
 
 def output_shares(case: Case) -> Plot | None:
     """Draw each term's share of the gradient at the output, the place where all terms meet."""
-    shares = case.measure(term_gradients).shares()
+    found = case.measure(term_gradients)
+    shares = {} if found is None else found.shares()
     if not shares:
         return None
     return Plot(
