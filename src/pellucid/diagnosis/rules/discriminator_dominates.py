@@ -1,4 +1,8 @@
-"""discriminator-dominates: the adversary wins, and its gradient outweighs the reconstruction's."""
+"""discriminator-dominates: the adversary wins, and its gradient outweighs the reconstruction's.
+
+Once the model has given in, both pull equally hard and the discriminator may even be fooled; what
+the reconstruction wins in a fork without the adversary then says how much was given.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.adversary import adversarial_terms, pull, verdicts
 from pellucid.diagnosis.probes.training import parameters
 from pellucid.diagnosis.probes.without_term import without_term
+
+_THRESHOLDS = ("accuracy", "ratio", "crushing", "level", "win_db", "given_db")
 
 
 def missing(case: Case) -> str | None:
@@ -24,30 +30,30 @@ def examine(case: Case) -> Finding | None:
     """Assert a pull above the reconstruction's that goes with a sure discriminator or lost dB."""
     found, answers = case.measure(pull), case.measure(verdicts)
     assert found is not None
-    sure = case.threshold("discriminator-dominates.accuracy").confidence(answers.accuracy)
-    outweighs = case.threshold("discriminator-dominates.ratio").confidence(found.ratio)
-    crushes = case.threshold("discriminator-dominates.crushing").confidence(found.ratio)
-    confidence = max(min(sure, outweighs), crushes)
+    at = {n: case.threshold(f"discriminator-dominates.{n}") for n in _THRESHOLDS}
+    wins = min(at["accuracy"].confidence(answers.accuracy), at["ratio"].confidence(found.ratio))
+    leads = max(wins, at["crushing"].confidence(found.ratio))
+    level = at["level"].confidence(found.ratio)
+    confidence = max(leads, level)
     evidence = [
         Evidence("discriminator accuracy on x and x_hat", answers.accuracy, "1", "0.6–0.9"),
         Evidence("x scores above x_hat", answers.separation, "1", "0.6–0.95"),
         Evidence("‖∇adversarial‖ / ‖∇others‖ at the last layer", found.ratio, "1", "< 1"),
     ]
     if confidence < 0.1:
-        # Sure, but without weight: usual for small weights, worth a look only beside a bad error.
         return None
     names = sorted(case.measure(adversarial_terms))
     won = 0.0
     if parameters(case) and (fork := without_term(case, names[0])) is not None:
         won = fork.win_db
-        confidence = min(
-            confidence, case.threshold("discriminator-dominates.win_db").confidence(won)
+        confidence = max(
+            min(leads, at["win_db"].confidence(won)), min(level, at["given_db"].confidence(won))
         )
         evidence.append(
             Evidence(f"won by {fork.steps} steps without '{names[0]}'", won, "dB", "< 0.5")
         )
     else:
-        confidence = min(confidence, 0.7)
+        confidence = min(leads, 0.7)
     if confidence < 0.1:
         return None
     return Finding(

@@ -1,7 +1,9 @@
 """loss-imbalance: an auxiliary term drives the output, and the reconstruction pays for it.
 
 A single term is never out of balance, and a reconstruction error that dominates small helpers is
-what most trainings intend. Only leaving the term out tells a driver from a companion.
+what most trainings intend. While the model still moves, a driver holds nearly all of the gradient;
+once it has come to rest, driver and reconstruction pull equally hard in opposite directions, so
+that shares alone say nothing. Only leaving the term out tells a driver from a companion.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def missing(case: Case) -> str | None:
 
 
 def examine(case: Case) -> Finding | None:
-    """Assert an auxiliary term above .9 of the gradient whose absence wins decibels."""
+    """Assert an auxiliary term that drives or fights the error, and whose absence wins decibels."""
     found = case.measure(term_gradients)
     assert found is not None
     shares = found.shares()
@@ -45,8 +47,15 @@ def examine(case: Case) -> Finding | None:
     if len(shares) < 2 or not auxiliary or len(auxiliary) == len(shares):
         return None  # nothing to be balanced, or no plain error that could suffer
     name = max(auxiliary, key=lambda n: auxiliary[n])
+    plain = max(plain_errors(found) & set(shares), key=lambda n: shares[n], default=None)
     by_share = case.threshold("loss-imbalance.share").confidence(shares[name])
-    if by_share < 0.1:
+    if plain is not None:
+        fights = min(
+            case.threshold("loss-imbalance.fighting_share").confidence(shares[name]),
+            case.threshold("loss-imbalance.opposed").confidence(_cosine(found, name, plain)),
+        )
+        by_share = max(by_share, fights)
+    if plain is None or by_share < 0.1:
         return None
     fork = without_term(case, name)
     if fork is None:
@@ -59,14 +68,15 @@ def examine(case: Case) -> Finding | None:
         confidence = min(confidence, 0.45)  # free of phase on purpose: SNR is not its measure
     if confidence < 0.1:
         return None
-    return _finding(found, name, fork, confidence)
+    return _finding(found, name, plain, fork, confidence)
 
 
-def _finding(found: TermGradients, name: str, fork: LeftOut, confidence: float) -> Finding:
+def _finding(
+    found: TermGradients, name: str, helped: str, fork: LeftOut, confidence: float
+) -> Finding:
     shares = found.shares()
-    plain = plain_errors(found) & set(shares)
-    helped = max(plain, key=lambda n: shares[n])
-    factor = shares[helped] / shares[name]
+    # At rest both pull equally; a tenth is then the step that changes who leads.
+    factor = min(shares[helped] / shares[name], 0.1)
     cosine = _cosine(found, name, helped)
     return Finding(
         id="loss-imbalance",
@@ -90,9 +100,9 @@ def _finding(found: TermGradients, name: str, fork: LeftOut, confidence: float) 
                 f"{fork.win_db:.1f} dB lower",
             ),
         ),
-        treatment=f"multiply the weight of '{name}' by about {factor:.1g}, where its gradient at "
-        f"x_hat equals that of '{helped}', or use a gradient balancer (EnCodec, section 3.4)",
-        expects=(f"the share of '{name}' falls to about 0.5", "PSNR/SNR rises"),
+        treatment=f"multiply the weight of '{name}' by about {factor:.1g}, so that "
+        f"'{helped}' leads at x_hat, or use a gradient balancer (EnCodec, section 3.4)",
+        expects=(f"the share of '{name}' at x_hat falls", "PSNR/SNR rises"),
         suggests={"term": name, "weight_factor": factor},
     )
 
