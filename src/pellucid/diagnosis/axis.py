@@ -30,11 +30,10 @@ class Axis:
         return math.isfinite(value) and (value > 0 or not self.log)
 
     def place(self, value: float) -> float:
-        """Return 0 at `low`, 1 at `high`."""
-        value = min(max(value, -_LARGEST), _LARGEST)
+        """Return 0 at `low`, 1 at `high`; what lies beyond is drawn at the edge."""
+        value = min(max(value, self.low), self.high)
         if self.log:
-            width = math.log10(self.high / self.low)
-            return math.log10(value / self.low) / width
+            return math.log10(value / self.low) / math.log10(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     @property

@@ -197,8 +197,7 @@ def _runs(
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(series.x, series.y, strict=True):
         if x_axis.holds(x) and y_axis.holds(y):
-            across = min(max(x_axis.place(x), 0.0), 1.0)
-            up = y_axis.place(y)
+            across, up = x_axis.place(x), y_axis.place(y)
             runs[-1].append((left + across * (right - left), bottom - up * (bottom - top)))
         elif runs[-1]:
             runs.append([])
