@@ -1,0 +1,1 @@
+"""What the waveform and the channel-stack half of the bench share: networks, training, faults."""

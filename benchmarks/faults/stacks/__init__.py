@@ -1,0 +1,22 @@
+"""Channel stacks of the mutant bench: real multiplexed tissue, really trained models."""
+
+from __future__ import annotations
+
+from benchmarks.faults.contract import Mutant
+from benchmarks.faults.convolutional import ceilings, codebook, measurement, optimisation, posterior
+from benchmarks.faults.stacks import channels
+from benchmarks.faults.stacks.bases import BASES
+from benchmarks.faults.stacks.controls import CONTROLS
+from benchmarks.faults.stacks.doubles import DOUBLES
+
+MUTANTS: list[Mutant] = [
+    *channels.mutants("stack-ae"),
+    *measurement.mutants("stack-ae"),
+    *optimisation.mutants("stack-ae"),
+    *posterior.mutants("stack-vae"),
+    *codebook.mutants("stack-vq"),
+    ceilings.renderer("stack-ae"),
+    ceilings.goal("stack-vq", 30),
+]
+
+__all__ = ["BASES", "CONTROLS", "DOUBLES", "MUTANTS"]
