@@ -11,7 +11,7 @@ import torch
 
 from pellucid.bottlenecks import BOTTLENECKS
 from pellucid.build.construct import call, check_keywords, construct
-from pellucid.data import DATA, ImageData
+from pellucid.data import DATA, AudioData, ImageData
 from pellucid.errors import RecipeError, unknown_name
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
@@ -19,6 +19,7 @@ from pellucid.nn import DECODERS, ENCODERS
 from pellucid.nn.head import Head, head_reach
 from pellucid.objectives import TERMS
 from pellucid.objectives.objective import Objective, Weighted
+from pellucid.objectives.term import Term
 from pellucid.recipe import Recipe
 
 
@@ -27,14 +28,18 @@ class DataFacts:
     """What the other components need to know of the data, read from the recipe alone.
 
     Args:
-        channels: image channels.
-        size: side of a training crop in pixels.
+        channels: image or audio channels.
+        size: side of a training crop in pixels, or its length in samples.
         value_range: the range the model works in.
+        axes: position axes: 2 for images, 1 for waveforms.
+        sample_rate: in hertz, or None for images.
     """
 
     channels: int
     size: int
     value_range: ValueRange
+    axes: int = 2
+    sample_rate: int | None = None
 
 
 def data_facts(recipe: Recipe) -> DataFacts:
@@ -51,10 +56,14 @@ def data_facts(recipe: Recipe) -> DataFacts:
         for name, parameter in inspect.signature(component).parameters.items()
     }
     merged = {**defaults, **keywords}
-    return DataFacts(merged["channels"], merged["size"], ValueRange(*merged["value_range"]))
+    value_range = ValueRange(*merged["value_range"])
+    if component is AudioData:
+        rate = merged["sample_rate"]
+        return DataFacts(1, merged["length"], value_range, axes=1, sample_rate=rate)
+    return DataFacts(merged["channels"], merged["size"], value_range)
 
 
-def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> ImageData:
+def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> ImageData | AudioData:
     """Open the data of a recipe.
 
     Args:
@@ -99,12 +108,13 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
             where="decoder",
             given={"in_channels": bottleneck.out_channels, "out_channels": facts.channels},
         )
+    _check_axes(recipe, facts, encoder, decoder)
     _check_head(decoder.head, facts.value_range)
     if facts.size % encoder.stride:
         lower = facts.size // encoder.stride * encoder.stride
         raise RecipeError(
             "the crop size does not fit the encoder",
-            where="data.size",
+            where="data.size" if facts.axes == 2 else "data.length",
             expected=f"a multiple of {encoder.stride}, e.g. {max(lower, encoder.stride)}",
             found=facts.size,
         )
@@ -117,6 +127,7 @@ def build_objective(recipe: Recipe) -> Objective:
     Raises:
         RecipeError: for an unknown term, a missing or wrong weight.
     """
+    facts = data_facts(recipe)
     terms: dict[str, Weighted] = {}
     for name, node in recipe.objective.items():
         where = f"objective.{name}"
@@ -127,8 +138,19 @@ def build_objective(recipe: Recipe) -> Objective:
         given = {"term": None}
         weight = check_keywords(Weighted, {"weight": node["weight"]}, where=where, given=given)
         rest = {key: value for key, value in node.items() if key != "weight"}
-        terms[name] = Weighted(call(TERMS[name], rest, where=where), **weight)
-    return Objective(terms, data_facts(recipe).value_range)
+        terms[name] = Weighted(_term(name, rest, facts), **weight)
+    return Objective(terms, facts.value_range)
+
+
+def _term(name: str, node: Mapping[str, Any], facts: DataFacts) -> Term:
+    """Build one term; terms of waveforms are given the sample rate."""
+    where = f"objective.{name}"
+    given: dict[str, Any] = {}
+    if "sample_rate" in inspect.signature(TERMS[name]).parameters:
+        if facts.sample_rate is None:
+            raise RecipeError(f"'{name}' is a term for waveforms", where=where, found="images")
+        given["sample_rate"] = facts.sample_rate
+    return call(TERMS[name], node, where=where, given=given)
 
 
 def squared_error_kl_weight(recipe: Recipe) -> float | None:
@@ -151,6 +173,19 @@ def _component(node: Mapping[str, Any], table: Mapping[str, Any], where: str) ->
     if kind not in table:
         raise unknown_name(f"kind of {where}", kind, table, where=f"{where}.kind")
     return table[kind]
+
+
+def _check_axes(recipe: Recipe, facts: DataFacts, *networks: Any) -> None:
+    """Refuse a network for images where the data are waveforms, and the reverse."""
+    wrong = next((network for network in networks if network.axes != facts.axes), None)
+    if wrong is not None:
+        kinds = {1: "waveforms", 2: "images"}
+        raise RecipeError(
+            f"{type(wrong).__name__} is a network for {kinds[wrong.axes]}",
+            where="encoder.kind, decoder.kind",
+            expected=f"networks for {kinds[facts.axes]}, because data.kind is "
+            f"{recipe.data.get('kind')}",
+        )
 
 
 def _check_head(head: Head, value_range: ValueRange) -> None:

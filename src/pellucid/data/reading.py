@@ -62,7 +62,7 @@ class Picture:
         notes: rules that changed something, e.g. "rotated by EXIF".
     """
 
-    pixels_HWC: np.ndarray  # noqa: N815
+    pixels_HWC: np.ndarray
     width: int
     height: int
     mode: str

@@ -90,7 +90,7 @@ class Scan:
 
     usable: list[Measurement]
     skipped: list[Skipped]
-    images_HWC: list[np.ndarray | None]  # noqa: N815
+    images_HWC: list[np.ndarray | None]
 
 
 def scan(

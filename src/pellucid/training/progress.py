@@ -32,7 +32,7 @@ class ProgressBar(AfterStep):
     def __init__(
         self, *, steps: int, every: int, monitor: str | None, console: Console | None = None
     ) -> None:
-        self.steps, self.every, self.monitor = steps, every, monitor or "psnr"
+        self.steps, self.every, self.monitor = steps, every, monitor or "total"
         self.console = console or Console(stderr=True)
         self._shown: dict[str, float] | None = None
         self._text = ""
@@ -78,7 +78,7 @@ class ProgressBar(AfterStep):
         if module.validated is self._shown or not module.validated:
             return
         self._shown = module.validated
-        value = module.validated.get(self.monitor, module.validated["psnr"])
+        value = module.validated.get(self.monitor, module.validated["total"])
         self.console.print(
             f"step {module.step}/{self.steps}  {module.seconds:.0f} s  {self.monitor} {value:.4g}",
             highlight=False,

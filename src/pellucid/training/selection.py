@@ -9,14 +9,14 @@ from typing import Any
 
 from pellucid.errors import unknown_name
 
-_MORE_IS_BETTER = ("psnr", "ssim", "ms_ssim", "perplexity", "usage", "active")
+_MORE_IS_BETTER = ("psnr", "snr", "ssim", "ms_ssim", "perplexity", "usage", "active")
 
 
 @dataclasses.dataclass
 class Selection:
     """Follow one named validation metric.
 
-    Metrics whose last word starts with psnr, ssim, ms_ssim, perplexity, usage or active are
+    Metrics whose last word starts with psnr, snr, ssim, ms_ssim, perplexity, usage or active are
     maximised, all others (losses, penalties) minimised.
 
     Args:

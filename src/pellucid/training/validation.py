@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pellucid.functional.snr import snr
 from pellucid.functional.value_range import ValueRange
 from pellucid.metrics.paired import eight_bit_psnr
 from pellucid.training import rng
@@ -36,7 +38,7 @@ def validate(
         module: what is being trained.
         loader: this process's validation batches.
         weights: how many samples each batch counts for.
-        value_range: the model's range; PSNR is measured on 8-bit values.
+        value_range: the model's range; PSNR of images is measured on 8-bit values.
         at_most: stop after this many batches.
     """
     average = module.average
@@ -56,13 +58,20 @@ def validate(
                 module.autoencoder, module.objective, batch, precision=module.compute
             )
             values = named_scalars(forward)
-            values["psnr"] = eight_bit_psnr(forward.x_hat, batch["target"], value_range).mean()
+            values |= fidelity(forward.x_hat, batch["target"], value_range)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value.double() * weight
             counted += weight
     for part, training in modes.items():
         part.training = training
     return _mean_over_processes(sums, counted)
+
+
+def fidelity(x_hat: Tensor, target: Tensor, value_range: ValueRange) -> dict[str, Tensor]:
+    """Return the one number the kind of data is followed by: PSNR of images, SNR of waveforms."""
+    if target.ndim == 3:
+        return {"snr": snr(x_hat, target).mean()}
+    return {"psnr": eight_bit_psnr(x_hat, target, value_range).mean()}
 
 
 def _mean_over_processes(sums: dict[str, torch.Tensor], counted: int) -> dict[str, float]:

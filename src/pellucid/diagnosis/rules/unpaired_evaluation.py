@@ -48,6 +48,14 @@ def examine(case: Case) -> Finding | None:
     )
 
 
+def _assignment(distance_NN: Tensor) -> Tensor:
+    """Return (N,) flat indices of the cheapest one-to-one pairing by squared distance."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(distance_NN.double().square().numpy())
+    return torch.as_tensor(rows * distance_NN.shape[1] + columns)
+
+
 def _finding(confidence: float, wrong: float, win: float, summary: str) -> Finding:
     return Finding(
         id="unpaired-evaluation",
