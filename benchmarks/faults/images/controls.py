@@ -194,5 +194,6 @@ CONTROLS = [
     Control("photos/library-rvq-rotation", "images", library_rvq, ("under-training",)),
     Control("photos/library-fsq", "images", library_fsq, ("under-training",)),
     Control("cifar-adversarial/as-trained", "images", fine_adversary),
-    Control("cifar-batchnorm/young-and-fine", "images", young_model, must_assert=("under-training",)),
+    Control("cifar-batchnorm/young-and-fine", "images", young_model,
+            must_assert=("under-training",)),
 ]

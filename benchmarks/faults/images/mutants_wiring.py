@@ -78,7 +78,10 @@ def moved_by_a_step(mutant: Specimen) -> dict[str, float]:
     }
     step(subject.loss_terms, subject.optimizers, mutant.train[:64])
     moved = {
-        n: sum(float((a - b).norm()) for a, b in zip(m.parameters(), parameters[n], strict=True))
+        n: sum(
+            float((a.detach() - b).norm())
+            for a, b in zip(m.parameters(), parameters[n], strict=True)
+        )
         for n, m in model.named_children()
     }
     model.load_state_dict(before)
