@@ -56,9 +56,8 @@ def vq_model(codes: int = 32) -> Any:
 def pythae_model(kind: str, **options: Any) -> Any:
     import pythae.models as models
 
-    config = getattr(models, f"{kind}_Config" if "_" in kind else f"{kind}Config")(
-        input_dim=(1, 8, 8), latent_dim=8, **options
-    )
+    name = f"{kind}_Config" if "_" in kind else f"{kind}Config"
+    config = getattr(models, name)(input_dim=(1, 8, 8), latent_dim=8, **options)
     return getattr(models, kind)(config)
 
 

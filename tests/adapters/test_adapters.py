@@ -138,7 +138,7 @@ def test_misspelt_fact_names_the_nearest():
     "name", [n for n in adapters.__all__ if n != "from_vector_quantize"], ids=str
 )
 def test_another_model_is_refused_by_name(name):
-    with pytest.raises(PellucidError, match="expected: .*\n.*found: a Linear without"):
+    with pytest.raises(PellucidError, match=r"expected: .*\n.*found: a Linear without"):
         getattr(adapters, name)(nn.Linear(2, 2))
 
 
