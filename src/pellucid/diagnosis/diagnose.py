@@ -14,7 +14,14 @@ from pellucid.diagnosis.budget import spend
 from pellucid.diagnosis.case import Case, build_case, set_mode
 from pellucid.diagnosis.catalogue import ROWS, Group, Row
 from pellucid.diagnosis.clock import Clock
-from pellucid.diagnosis.evidence import ASSERTED, Confirmation, Diagnosis, Finding, NotTested
+from pellucid.diagnosis.evidence import (
+    ASSERTED,
+    OUT_OF_TIME,
+    Confirmation,
+    Diagnosis,
+    Finding,
+    NotTested,
+)
 from pellucid.diagnosis.ladder import climb
 from pellucid.diagnosis.numerics import non_finite
 from pellucid.diagnosis.probes.repeated import repeated
@@ -169,7 +176,7 @@ def _examine(case: Case, row: Row) -> str | None:
     """Examine one row; return why it could not be, or None."""
     reserve = {1: 0.5, 2: 3.0, 3: 4.0, 4: 4.0}[row.cost] * case.pass_seconds
     if not case.clock.has(reserve) or case.clock.out:
-        return "time budget"
+        return OUT_OF_TIME
     try:
         needs = row.rule.missing(case)
         if needs is None:

@@ -17,6 +17,9 @@ SCHEMA = 2
 ASSERTED = 0.5
 """Confidence from which a finding is an assertion; below it is a hint."""
 
+OUT_OF_TIME = "time budget"
+"""Why a row was not tested when the budget was spent before its turn."""
+
 NOT_A_BUG = frozenset({"under-training"})
 """Findings that may be asserted and leave the model healthy."""
 
@@ -199,6 +202,12 @@ class Diagnosis:
     def verdict(self) -> str:
         """The first sentence a reader needs."""
         asserted = [f for f in self.findings if f.asserted]
+        late = sum(n.needs == OUT_OF_TIME for n in self.not_tested)
+        if not asserted and late > len(self.tested):
+            return (
+                f"too little evidence: the time was enough for {len(self.tested)} rows, and not for "
+                f"{late} others (nothing asserted)"
+            )
         if not asserted:
             return f"healthy: nothing asserted among {len(self.tested)} rows tested"
         first = asserted[0]

@@ -43,19 +43,21 @@ def duplicates(case: Case) -> tuple[float, float]:
     """Return (share of near-duplicates, share of exact ones) among held-out samples.
 
     Near means within 5 % of the distance to the nearest other sample that is usual in this data,
-    so smooth or sparse data are not accused.
+    and within 10 % of the sample's own contrast: flat patches of sky are alike without being copies.
     """
     x, train = _reduced(case.x), _reduced(case.fit)
     nearest = torch.cat([torch.cdist(part, train).min(1).values for part in x.split(256)])
+    contrast = (x - x.mean(1, keepdim=True)).norm(dim=1)
     own = torch.cdist(train[:512], train)
     own.fill_diagonal_(float("inf"))
     typical = float(own.min(1).values.median())
     scale = float((x - x.mean(0)).norm(dim=1).mean())
     if typical < 0.02 * scale:  # the training set repeats itself: nothing can be told from nearness
         typical = float(torch.cdist(train[:512], train).median()) * 0.2
+    near = (nearest < 0.05 * typical) & (nearest < 0.1 * contrast)
     return (
-        float((nearest < 0.05 * typical).double().mean()),
-        float((nearest < 1e-5 * max(scale, 1e-12)).double().mean()),
+        float(near.double().mean()),
+        float((near & (nearest < 1e-5 * max(scale, 1e-12))).double().mean()),
     )
 
 
