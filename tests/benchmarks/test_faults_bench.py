@@ -203,7 +203,7 @@ def test_mutants_and_controls_are_well_declared():
     assert sum(bool(m.plants) for m in mutants) >= 6
     assert {listing.bases()[m.base].family for m in mutants} == set(listing.families())
     for family in listing.families():
-        assert sum(c.quick for c in controls if c.family == family) >= 2, family
+        assert any(c.quick for c in controls if c.family == family), family
 
 
 def test_seeds_for_calibration_and_test_are_disjoint_and_one_per_base():

@@ -99,7 +99,7 @@ def depends_on_batch(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
     ratios = []
     for x in (mutant.train[:16], mutant.train[:16].repeat(4, 1, 1, 1)):
         torch.manual_seed(0)
-        terms = loss(x)
+        terms = {name: term.detach() for name, term in loss(x).items()}
         ratios.append(float(terms["kl"] / terms["recon"]))
     change = ratios[1] / ratios[0]
     return (
@@ -248,8 +248,8 @@ MUTANTS = [
            both(loses(1), paid_too_much), forbidden=STARVED, quick=True),
     Mutant("cifar-vae/kl-weight-100", "cifar-vae", ("rate-starvation",), heavier(100),
            both(loses(1), paid_too_much), forbidden=STARVED, quick=True),
-    Mutant("mlp-vae/kl-weight-12-undeclared", "mlp-vae", ("rate-starvation",),
-           undeclared(heavier(12, 2500)), both(loses(1), paid_too_much), forbidden=STARVED),
+    Mutant("mlp-vae/kl-weight-30-undeclared", "mlp-vae", ("rate-starvation",),
+           undeclared(heavier(30, 2500)), both(loses(1), paid_too_much), forbidden=STARVED),
     Mutant("mlp-vae/kl-weight-1000", "mlp-vae", ("posterior-collapse",), heavier(1000, 2000),
            collapsed, forbidden=("rate-starvation",), quick=True),
     Mutant("digits-vae/kl-weight-3000", "digits-vae", ("posterior-collapse",), heavier(3000),

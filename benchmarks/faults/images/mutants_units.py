@@ -7,7 +7,13 @@ import math
 
 import torch
 import torch.nn.functional as F
-from benchmarks.faults.contract import Mutant, Specimen, Trained
+from benchmarks.faults.contract import (
+    CALIBRATION_SEEDS,
+    TEST_SEEDS,
+    Mutant,
+    Specimen,
+    Trained,
+)
 from benchmarks.faults.images.networks import PlainAE, conv_decoder, conv_encoder
 from benchmarks.faults.images.training import fine_tune, specimen, twin
 from benchmarks.faults.measure import decibels, loses, reconstruct
@@ -194,11 +200,23 @@ def perceptual_in_bytes(healthy: Trained, seed: int) -> Specimen:
 
 
 def perceptual_unloaded(healthy: Trained, seed: int) -> Specimen:
-    """The perceptual network's keys did not match: its last layer stayed at zero."""
-    model, net = twin(healthy), _feature_net(healthy.train, seed)
-    nn.init.zeros_(net[-1].weight)
-    nn.init.zeros_(net[-1].bias)
-    return _perceptual(healthy, model, net, 1.0)
+    """No key of the perceptual network's file matched: it is as its constructor drew it."""
+    return _perceptual(healthy, twin(healthy), _unloaded(seed), 1.0)
+
+
+def _unloaded(seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return conv_encoder(3, 24, 16).requires_grad_(False)
+
+
+def nothing_was_loaded(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Draw the network anew from every seed of the bench, and compare tensors."""
+    state = mutant.subject.loss_networks["lpips"].state_dict()
+    for seed in (*TEST_SEEDS, *CALIBRATION_SEEDS):
+        drawn = _unloaded(seed).state_dict()
+        if all(torch.equal(state[name], tensor) for name, tensor in drawn.items()):
+            return True, f"all {len(state)} tensors are what the constructor draws"
+    return False, "its tensors differ from what the constructor draws"
 
 
 def _perceptual(healthy: Trained, model, net: nn.Module, scale: float) -> Specimen:
@@ -208,14 +226,12 @@ def _perceptual(healthy: Trained, model, net: nn.Module, scale: float) -> Specim
         return {"recon": F.mse_loss(x_hat, x), "lpips": 0.1 * distance}
 
     optimizer = fine_tune(model, loss, healthy.train, learning_rate=5e-4, steps=200, seconds=8)
-    recipe = {"perceptual_range": (0, 1)}
     return specimen(
         model,
         healthy,
         optimizer=optimizer,
         loss_terms=loss,
         loss_networks={"lpips": net},
-        recipe=recipe,
     )
 
 
@@ -261,5 +277,5 @@ MUTANTS = [
     Mutant("cifar-batchnorm/perceptual-bytes", "cifar-batchnorm", ("perceptual-misfed",),
            perceptual_in_bytes, perceptual_is_off),
     Mutant("cifar-sigmoid/perceptual-unloaded", "cifar-sigmoid", ("perceptual-misfed",),
-           perceptual_unloaded, perceptual_is_off),
+           perceptual_unloaded, nothing_was_loaded),
 ]
