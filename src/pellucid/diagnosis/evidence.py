@@ -205,8 +205,8 @@ class Diagnosis:
         late = sum(n.needs == OUT_OF_TIME for n in self.not_tested)
         if not asserted and late > len(self.tested):
             return (
-                f"too little evidence: the time was enough for {len(self.tested)} rows, and not for "
-                f"{late} others (nothing asserted)"
+                f"too little evidence: nothing asserted, but the time was enough for "
+                f"{len(self.tested)} rows only; {late} were left out"
             )
         if not asserted:
             return f"healthy: nothing asserted among {len(self.tested)} rows tested"

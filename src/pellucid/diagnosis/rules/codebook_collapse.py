@@ -25,8 +25,8 @@ def missing(case: Case) -> str | None:
         None
         if math.isfinite(uses[0].kmeans_share)
         else (
-            "codebooks that sum to Latent.quantized in the space of Latent.mean (projected codes: hand "
-            "over the projected latent as mean)"
+            "codebooks that sum to Latent.quantized in the space of Latent.mean (projected codes: "
+            "hand over the projected latent as mean)"
         )
     )
 

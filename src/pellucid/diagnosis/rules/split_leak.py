@@ -43,7 +43,7 @@ def duplicates(case: Case) -> tuple[float, float]:
     """Return (share of near-duplicates, share of exact ones) among held-out samples.
 
     Near means within 5 % of the distance to the nearest other sample that is usual in this data,
-    and within 10 % of the sample's own contrast: flat patches of sky are alike without being copies.
+    and within 10 % of the sample's own contrast: flat patches of sky are alike and no copies.
     """
     x, train = _reduced(case.x), _reduced(case.fit)
     nearest = torch.cat([torch.cdist(part, train).min(1).values for part in x.split(256)])
