@@ -96,12 +96,12 @@ def recipe_of(base: str, datasets: Path, overrides: tuple[str, ...] = ()) -> Rec
     return apply_overrides(recipe, overrides)
 
 
-def healthy_twin(base: str, datasets: Path, work: Path) -> Run:
-    """Train a base without a mistake, or open it where an earlier call left it."""
-    folder = RunFolder(work / base)
+def trained(recipe: Recipe, path: Path) -> Run:
+    """Train and evaluate a recipe, or open the run where an earlier call left it."""
+    folder = RunFolder(path)
     if folder.evaluation.is_file():
-        return Run.open(folder.path)
-    return fit_into(recipe_of(base, datasets), folder, progress=False)
+        return Run.open(path)
+    return fit_into(recipe, folder, progress=False)
 
 
 def psnr(run: Run) -> float:
@@ -111,14 +111,14 @@ def psnr(run: Run) -> float:
     return float(evaluation["metrics"]["psnr"]["value"] or 0.0)
 
 
-def measure(mutant: Mutant, healthy_db: float, datasets: Path, work: Path) -> dict:
+def measure(mutant: Mutant, healthy_db: float, datasets: Path, work: Path, seconds: float) -> dict:
     """Train the mutant, diagnose it, treat it."""
     began = time.monotonic()
-    folder = RunFolder(work / mutant.name)
+    recipe = recipe_of(mutant.base, datasets, mutant.overrides)
     row: dict = {"mutant": mutant.name, "base": mutant.base, "healthy": healthy_db}
     try:
-        sick = fit_into(recipe_of(mutant.base, datasets, mutant.overrides), folder, progress=False)
-        diagnosis = examine_run(sick, budget_seconds=30)
+        sick = trained(recipe, work / mutant.name)
+        diagnosis = examine_run(sick, budget_seconds=seconds)
     except PellucidError as error:
         return row | {"error": str(error).splitlines()[0]}
     row |= {"sick": psnr(sick), "finding": [f.id for f in diagnosis.findings if f.asserted][:3]}
@@ -179,7 +179,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=[m.name for m in MUTANTS])
-    parser.add_argument("--work", type=Path, help="keeps the runs, and reuses healthy ones")
+    parser.add_argument("--work", type=Path, help="keeps the runs, and reuses them")
+    parser.add_argument("--seconds", type=float, default=60, help="of each diagnosis")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -190,8 +191,9 @@ def main() -> None:
         rows = []
         for mutant in chosen:
             if mutant.base not in bases:
-                bases[mutant.base] = psnr(healthy_twin(mutant.base, arguments.datasets, work))
-            row = measure(mutant, bases[mutant.base], arguments.datasets, work)
+                base = recipe_of(mutant.base, arguments.datasets)
+                bases[mutant.base] = psnr(trained(base, work / mutant.base))
+            row = measure(mutant, bases[mutant.base], arguments.datasets, work, arguments.seconds)
             rows.append(row)
             print(json.dumps(row | {"verdict": verdict(row)}), flush=True)
     text = table(rows, bases)

@@ -13,9 +13,11 @@ import pytest
 
 from pellucid.diagnosis.evidence import Diagnosis, Finding
 from pellucid.errors import PellucidError, RecipeError, RunError
+from pellucid.recipe import apply_overrides, load_recipe
+from pellucid.workflows.diagnose import declared
 from pellucid.workflows.run import Run
 from pellucid.workflows.train import train
-from pellucid.workflows.treat import known_diagnosis, psnr_gain, treat
+from pellucid.workflows.treat import known_diagnosis, psnr_gain, require_finished, treat
 
 SMALL = {
     "data": {"size": 32, "resize": None},
@@ -191,3 +193,25 @@ def test_a_run_without_numbers_is_evaluated_inside_the_new_one(old, tmp_path):
     assert digests(bare.path) == before
     assert (tmp_path / "new" / "before" / "bare" / "evaluation.json").is_file()
     assert psnr_gain(done)["paired"]
+
+
+def test_an_interrupted_training_stops_what_follows(old, tmp_path):
+    copy = Run.open(shutil.copytree(old.path, tmp_path / "copy"))
+    require_finished(copy)
+    copy.folder.write_json(copy.folder.run, {**copy.status(), "state": "stopped", "step": 7})
+    with pytest.raises(RunError, match=r"(?s)interrupted.*step 7.*--resume"):
+        require_finished(copy)
+
+
+def test_before_and_after_show_the_same_samples(old, treated):
+    def shown(run: Run) -> set[bytes]:
+        return {path.read_bytes() for path in run.folder.reconstructions.glob("*_original.png")}
+
+    assert shown(treated[0].after) == shown(old)
+
+
+def test_a_run_hands_its_floor_to_the_rules_that_ask_for_it():
+    recipe = load_recipe("mnist-vae")
+    assert "free_bits" not in declared(recipe)
+    floored = apply_overrides(recipe, ["bottleneck.free_nats=0.5"])
+    assert declared(floored)["free_bits"] == 0.5

@@ -17,9 +17,7 @@ def diagnose(
     subject: Annotated[
         str, typer.Argument(metavar="RUN | MODULE:FACTORY", help="A run, or a function's name.")
     ],
-    data: Annotated[
-        str | None, typer.Option("--data", help="Data for a factory's model.")
-    ] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data for a factory's model.")] = None,
     size: Annotated[
         int | None, typer.Option(help="Side of crops of --data: images and stacks.")
     ] = None,
@@ -77,5 +75,7 @@ def diagnose(
         print(found.to_json())
         return
     show(found, out)
+    if any(finding.asserted and finding.patch for finding in found.findings):
+        out.print(f"apply the patch: pellucid treat {subject}", soft_wrap=True, highlight=False)
     if page is not None:
         out.print(f"page: {page}", soft_wrap=True)

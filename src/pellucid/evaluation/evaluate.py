@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,8 @@ from pellucid.references.linear import PCAReference
 from pellucid.references.samples import affordable, collect, entry, items, spaced
 from pellucid.run_folder import RunFolder
 
+_SPREAD = "evenly spread by PSNR from best to worst"
+
 
 def evaluate(
     autoencoder: Autoencoder,
@@ -45,7 +46,7 @@ def evaluate(
     folder: RunFolder | None = None,
     weights: str = "as given",
     split: str = "test",
-    ranking: Mapping[str, float] | None = None,
+    shown: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on the very crops it is fed, and references on the same ones.
@@ -70,8 +71,8 @@ def evaluate(
         folder: where evaluation.json and reconstructions/ go; None writes nothing.
         weights: which weights these are, stated in the result.
         split: which split `held_out_set` is, stated in the result.
-        ranking: digest of a sample → PSNR of another run, by which the samples to write are
-            chosen, so that both show the same; None takes the model's own.
+        shown: digests of the samples to write as PNGs, e.g. those that another run shows; None
+            spreads them from this model's best to its worst.
         progress: called with (done, total) steps.
 
     Raises:
@@ -135,9 +136,9 @@ def evaluate(
     if folder is not None:
         folder.write_json(folder.evaluation, result.to_json())
         if save_reconstructions > 0:
-            ranked = _ranked(measured, chosen, ranking)
-            rows = spread_by_psnr(ranked, save_reconstructions)
-            _save(folder, reconstruct, held_out_set, measured, chosen, beside, rows)
+            rows = _shown(measured, chosen, save_reconstructions, shown)
+            how = "the ones another run shows" if shown else _SPREAD
+            _save(folder, reconstruct, held_out_set, measured, chosen, beside, rows, how)
     return result
 
 
@@ -157,14 +158,14 @@ def _targets(dataset: Any, indices: Sequence[int], protocol: Protocol) -> Tensor
     return torch.cat([part.target for part in parts]).float()
 
 
-def _ranked(
-    measured: Pass, chosen: Sequence[int], ranking: Mapping[str, float] | None
-) -> np.ndarray:
-    """Return the PSNR that ranks the chosen samples; another run's only where it knows them all."""
-    digests = [measured.samples["digest"][i] for i in chosen]
-    if ranking is None or any(digest not in ranking for digest in digests):
-        return measured.paired.per_image["psnr"][list(chosen)]
-    return np.array([ranking[digest] for digest in digests])
+def _shown(
+    measured: Pass, chosen: Sequence[int], count: int, digests: Sequence[str] | None
+) -> list[int]:
+    """Return which of the chosen samples to write: those named if all are there, else a spread."""
+    places = {measured.samples["digest"][i]: row for row, i in enumerate(chosen)}
+    if digests and all(digest in places for digest in digests):
+        return [places[digest] for digest in digests]
+    return spread_by_psnr(measured.paired.per_image["psnr"][list(chosen)], count)
 
 
 def _save(
@@ -175,6 +176,7 @@ def _save(
     chosen: list[int],
     beside: dict[str, MeasuredReference],
     rows: list[int],
+    how: str,
 ) -> None:
     """Write the pictures of some of the chosen samples."""
     per_image = measured.paired.per_image
@@ -186,6 +188,7 @@ def _save(
     save_gallery(
         folder,
         [measured.samples["name"][i] for i in own],
+        [measured.samples["digest"][i] for i in own],
         {
             "original": value_range.to_uint8(batch.target),
             "reconstruction": value_range.to_uint8(reconstruct(batch.x)[0]),
@@ -198,5 +201,5 @@ def _save(
             }
             for metric in ("psnr", "ssim")
         },
-        selection=f"{len(rows)} of {len(chosen)} samples, evenly spread by PSNR from best to worst",
+        selection=f"{len(rows)} of {len(chosen)} samples, {how}",
     )

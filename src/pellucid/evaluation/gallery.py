@@ -30,6 +30,7 @@ def spread_by_psnr(psnr_N: np.ndarray, count: int) -> list[int]:
 def save_gallery(
     folder: RunFolder,
     names: Sequence[str],
+    digests: Sequence[str],
     columns: dict[str, Tensor],
     values: dict[str, dict[str, np.ndarray]],
     *,
@@ -43,6 +44,7 @@ def save_gallery(
     Args:
         folder: of the run.
         names: (N,) names of the samples.
+        digests: (N,) of their pixels, by which another run can show the same.
         columns: column → (N, C, H, W) uint8, "original" and "reconstruction" first.
         values: metric ("psnr", "ssim") → column (without "original") → (N,).
         selection: which samples these are, in words.
@@ -58,6 +60,7 @@ def save_gallery(
         samples.append(
             {
                 "name": name,
+                "digest": digests[row],
                 "files": files,
                 **{
                     metric: {column: round(float(v[row]), 5) for column, v in by_column.items()}

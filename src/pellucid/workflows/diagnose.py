@@ -141,7 +141,7 @@ def subject_of(run: Run) -> Subject:
         value_range=(facts.low, facts.high),
         bits_per_sample=None if bits is None else bits * _positions(run),
         history={"loss": totals} if totals else None,
-        recipe=_declared(run.recipe),
+        recipe=declared(run.recipe),
     )
 
 
@@ -158,7 +158,7 @@ def examine_run(
     return replace(found, findings=tuple(patched))
 
 
-def _declared(recipe: Recipe) -> dict[str, Any]:
+def declared(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe with the facts that rules ask for by name."""
     free_nats = recipe.bottleneck.get("free_nats") or None
     return recipe.to_node() | ({} if free_nats is None else {"free_bits": free_nats})

@@ -20,7 +20,7 @@ _GIVEN = (
     "folder",
     "weights",
     "split",
-    "ranking",
+    "shown",
     "names",
     "progress",
 )
@@ -54,7 +54,7 @@ def evaluate(
         run: the run or its folder.
         split: which held-out split.
         into: where the files go; by default the run's own folder.
-        like: an evaluated run whose samples are shown instead of this run's best to worst.
+        like: an evaluated run; the samples it shows are shown instead of this run's best to worst.
         progress: draw a progress bar.
 
     Returns:
@@ -83,14 +83,16 @@ def evaluate(
             folder=folder,
             weights=str(opened.status().get("weights", "unknown")),
             split=split,
-            ranking=None if like is None else _ranking(like),
+            shown=None if like is None else _shown(like),
             progress=report_progress,
             **keywords,
         )
     return folder.read_json(folder.evaluation)
 
 
-def _ranking(folder: RunFolder) -> dict[str, float]:
-    """Return digest → PSNR of an evaluated run."""
-    samples = folder.read_json(folder.evaluation)["samples"]
-    return dict(zip(samples["digest"], samples["psnr"], strict=True))
+def _shown(folder: RunFolder) -> list[str] | None:
+    """Return the digests of the samples that an evaluated run shows, where it states them."""
+    path = folder.reconstructions / "index.json"
+    samples = folder.read_json(path)["samples"] if path.is_file() else []
+    digests = [sample.get("digest") for sample in samples]
+    return digests if digests and all(digests) else None
