@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.clock import Clock
+from pellucid.diagnosis.probes.references import references
 from pellucid.diagnosis.probes.training import parameters
 
-STEPS = 300
+STEPS, FULL_RATE = 300, 200
 ENOUGH = 100
 """Steps without which a failure shows nothing."""
 
@@ -29,7 +30,9 @@ class Drawing:
         target: (n, C, P...) what was to be drawn.
         best: (n, C, P...) the output nearest to it.
         fvu: error / variance of the targets about the mean sample.
-        late_win_db: dB won in the last third of the steps; near 0 when it has stalled.
+        late_win_db: dB won in the second half of the steps at the full rate; near 0 when it has
+            stalled.
+        linear_fvu: error of PCA with as many numbers on the same targets / the same variance.
         steps: Adam steps taken.
         parameters: how many decoder parameters were free.
     """
@@ -38,6 +41,7 @@ class Drawing:
     best: Tensor
     fvu: float
     late_win_db: float
+    linear_fvu: float
     steps: int
     parameters: int
 
@@ -68,19 +72,22 @@ def _draw(case: Case, count: int) -> Drawing | None:
         if free is None:
             return None
         scale = max(float(case.z.std()), 1e-3)
-        groups = [{"params": [z], "lr": 0.05 * scale}]
+        groups = [{"params": [z], "lr": 0.1 * scale}]
         if free:
             groups.append({"params": free, "lr": 2e-3})
         best, history = _descend(case, groups, z, x, clock)
     best = best[:count]
     spread = max(mean_square(case.x[chosen] - case.mean_sample), 0.1 * case.variance)
-    earlier = min(history[: max(1, 2 * len(history) // 3)])
-    late = 10 * torch.log10(torch.tensor(earlier / max(min(history), 1e-20)))
+    full = history[:FULL_RATE]
+    earlier = min(full[: max(1, len(full) // 2)])
+    late = 10 * torch.log10(torch.tensor(earlier / max(min(full), 1e-20)))
+    linear = case.measure(references).pca.reconstruct(case.x[chosen]) - case.x[chosen]
     return Drawing(
         target=case.x[chosen],
         best=best,
         fvu=mean_square(best - case.x[chosen]) / spread,
         late_win_db=float(late),
+        linear_fvu=mean_square(linear) / spread,
         steps=len(history),
         parameters=sum(p.numel() for p in free),
     )
@@ -90,7 +97,7 @@ def _descend(
     case: Case, groups: list[dict], z: Tensor, x: Tensor, clock: Clock
 ) -> tuple[Tensor, list[float]]:
     optimizer = torch.optim.Adam(groups)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS, eta_min=0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _rate)
     everything = [p for g in groups for p in g["params"]]
     best, history = x.cpu(), []
     while len(history) < STEPS and not clock.out:
@@ -108,6 +115,11 @@ def _descend(
         optimizer.step()
         schedule.step()
     return best, history
+
+
+def _rate(step: int) -> float:
+    """Return the full rate, then a straight fall to 0: a falling rate would look like a stall."""
+    return min(1.0, (STEPS - step) / (STEPS - FULL_RATE))
 
 
 def _reached(case: Case, z: Tensor, x: Tensor) -> list[torch.nn.Parameter] | None:
