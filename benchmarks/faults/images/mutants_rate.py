@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -149,10 +150,17 @@ def piled_at(floor: float):
 
 
 def no_prior(healthy: Trained, seed: int) -> Specimen:
-    """The KL's weight is a millionth of what it should be: z fills a space nobody samples."""
-    model = twin(healthy)
+    """Next to no KL, and latents eight times as wide as the prior that will be sampled."""
+    model, width = twin(healthy), 8.0
     model.kl_weight = 1e-6 * model.kl_weight
-    optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=3e-3, steps=1500)
+    last, first = model.encoder[-1], model.decoder[0]
+    means = slice(0, last.out_features // 2)
+    with torch.no_grad():
+        last.weight[means] *= width
+        last.bias[means] *= width
+        last.bias[means.stop :] += 2 * math.log(width)
+        first.weight /= width
+    optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=5e-4, steps=500)
     return specimen(model, healthy, optimizer=optimizer, kl_weight=model.kl_weight)
 
 
