@@ -167,3 +167,13 @@ def test_only_the_narrow_side_is_widened():
     assert latent == {"bottleneck.dim": 16}
     width = propose(recipe, finding("capacity-limit", width=2.0))
     assert width == {"encoder.width": 96, "decoder.width": 96}
+
+
+def test_more_steps_are_enough_to_learn_in_and_not_spent_at_a_crawl():
+    young = apply_overrides(load_recipe("mnist-vae"), ["training.steps=20"])
+    assert propose(young, finding("under-training")) == {"training.steps": 500}
+    slow = apply_overrides(load_recipe("mnist-vae"), ["training.learning_rate=1e-5"])
+    assert propose(slow, finding("under-training")) == {
+        "training.steps": 12000,
+        "training.learning_rate": 1e-3,
+    }

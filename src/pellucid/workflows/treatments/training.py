@@ -9,6 +9,8 @@ from pellucid.recipe import Recipe
 from pellucid.workflows.treatments.standing import standing
 
 _LONGER = 3
+_FEWEST = 500  # steps; no network of this size has learned in fewer
+_CRAWL = 20  # times below the usual rate
 _USUAL = 1e-3  # AdamW, networks of this size
 _NEAR = 3.2  # a factor within which a learning rate is no fault
 _EDGE = 9  # a little less than the widest factor that is tried
@@ -17,10 +19,12 @@ _SHORTEST = 0.9
 
 
 def train_on(recipe: Recipe, finding: Finding) -> dict[str, Any]:
-    """Three times the steps, or as many times as suggested."""
+    """Three times the steps, at least 500; at the usual rate where the recipe's is a crawl."""
     steps = int(standing(recipe, "training.steps"))
-    factor = float(finding.suggests.get("steps_factor", _LONGER))
-    return {"training.steps": round(max(factor, 1.0) * steps)}
+    patch: dict[str, Any] = {"training.steps": max(_LONGER * steps, _FEWEST)}
+    if float(standing(recipe, "training.learning_rate")) < _USUAL / _CRAWL:
+        patch["training.learning_rate"] = _USUAL
+    return patch
 
 
 def usual_learning_rate(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
