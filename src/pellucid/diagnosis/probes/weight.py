@@ -20,6 +20,7 @@ from pellucid.records import Latent
 
 _KL_NAMES = ("kl", "kld", "prior", "regular", "reg", "latent")
 _BATCHES = 4
+_LEAST_DIMENSIONS = 4
 _CONSTANT = 0.08
 """A ratio that varies less than this between batches is taken to be a constant multiplier."""
 
@@ -97,19 +98,50 @@ def implied_weight(case: Case) -> float | None:
     return 2 * mean_square(case.measure(sampled_output) - case.x_hat) / narrowed
 
 
+def implied_agreement(case: Case) -> float:
+    """Return the ratio (≥ 1) of the weights that two halves of the narrowed dimensions imply.
+
+    At the optimum the relation of `implied_weight` holds for every dimension. Where two halves,
+    the more and the less narrowed one, imply different weights, the posterior has not settled and
+    its noise says nothing about the weight. Infinity where there are too few dimensions to tell.
+    """
+    latent = case.latent
+    if latent.logvar is None:
+        return float("inf")
+    narrowed_d = (1 - latent.logvar.double().exp()).flatten(1).mean(0)
+    order = narrowed_d.argsort(descending=True)[: int((narrowed_d > 0.02).sum())]
+    if len(order) < _LEAST_DIMENSIONS:
+        return float("inf")
+    implied = []
+    for chosen in order.tensor_split(2):
+        only = torch.zeros(narrowed_d.shape)
+        only[chosen] = 1.0
+        noise = mean_square(decoded_samples(case, case.x, only) - case.x_hat)
+        implied.append(noise / max(float(narrowed_d[chosen].sum()), 1e-12))
+    return max(implied) / max(min(implied), 1e-20)
+
+
 def sampled_output(case: Case) -> Tensor:
     """Return decode(one sample of the posterior) for every held x."""
     return case.x_hat if case.latent.logvar is None else decoded_samples(case, case.x)
 
 
-def decoded_samples(case: Case, x: Tensor) -> Tensor:
-    """Return decode(one sample of the posterior); decode(encode(x)) where there is no variance."""
+def decoded_samples(case: Case, x: Tensor, only_d: Tensor | None = None) -> Tensor:
+    """Return decode(one sample of the posterior); decode(encode(x)) where there is no variance.
+
+    Args:
+        case: the case.
+        x: (N, C, P...) samples.
+        only_d: (d,) 1 for the numbers of a latent that are sampled, 0 for those left at the mean.
+    """
     generator = torch.Generator().manual_seed(0)
 
     def sample(z: Tensor, latent: Latent, start: int) -> Tensor:
         if latent.logvar is None:
             return z
         noise = torch.randn(z.shape, generator=generator).to(z)
+        if only_d is not None:
+            noise = noise * only_d.view(1, *z.shape[1:]).to(z)
         return latent.mean + noise * (0.5 * latent.logvar).exp()
 
     return case.runner.roundtrip(x, sample)[1]

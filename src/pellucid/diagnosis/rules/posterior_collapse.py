@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pellucid.diagnosis.case import Case
+from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import posterior
 from pellucid.diagnosis.probes.references import references, worthwhile_weight
 from pellucid.diagnosis.probes.training import continued
+from pellucid.diagnosis.probes.weight import sampled_output
 from pellucid.diagnosis.rules.access import posterior as missing
 
 __all__ = ["examine", "missing"]
@@ -30,7 +31,7 @@ def examine(case: Case) -> Finding | None:
         case.threshold("posterior-collapse.kl").confidence(measured.kl),
         case.threshold("posterior-collapse.shuffle_cost_db").confidence(use.shuffle_cost_db),
         case.threshold("posterior-collapse.fvu").confidence(use.fvu),
-        case.threshold("posterior-collapse.distance_to_mean").confidence(use.distance_to_mean),
+        case.threshold("posterior-collapse.distance_to_mean").confidence(_distance_to_mean(case)),
     )
     if confidence < 0.1:
         return None
@@ -42,7 +43,12 @@ def examine(case: Case) -> Finding | None:
         )
     ]
     fork = case.measure(continued) if case.subject.trainable else None
-    if fork is not None and fork.win_db > case.threshold("under-training.win_db").value:
+    expected = case.measure(references).active  # 0: at this weight every unit is meant to be off
+    if (
+        fork is not None
+        and fork.win_db > case.threshold("under-training.win_db").value
+        and expected != 0
+    ):
         confidence = min(confidence, 0.4)
         evidence.append(Evidence(f"gain of {fork.steps} more steps", fork.win_db, "dB", "0"))
     elif fork is not None:
@@ -70,6 +76,16 @@ def examine(case: Case) -> Finding | None:
         ),
         suggests={"kl_weight": worthwhile_weight(case)},
     )
+
+
+def _distance_to_mean(case: Case) -> float:
+    """Return how far the output is from the mean sample, / R1, decoded from means or samples.
+
+    A decoder trained on samples alone may never have seen a mean.
+    """
+    sampled = case.measure(sampled_output)
+    distances = [mean_square(x_hat - case.mean_sample) for x_hat in (case.x_hat, sampled)]
+    return min(distances) / case.variance
 
 
 def _healthy_kl(case: Case) -> str:

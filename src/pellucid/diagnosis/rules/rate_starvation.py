@@ -13,7 +13,13 @@ from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import Posterior, posterior
 from pellucid.diagnosis.probes.references import References, references, worthwhile_weight
-from pellucid.diagnosis.probes.weight import KLWeight, implied_weight, kl_weight, sampled_output
+from pellucid.diagnosis.probes.weight import (
+    KLWeight,
+    implied_agreement,
+    implied_weight,
+    kl_weight,
+    sampled_output,
+)
 from pellucid.references.linear import LinearVAEReference
 
 
@@ -52,7 +58,8 @@ def examine(case: Case) -> Finding | None:
         case.threshold("rate-starvation.used_db").confidence(use.shuffle_cost_db),
     )
     if not weight.known:
-        confidence = min(confidence, 0.7)
+        settled = case.threshold("rate-starvation.implied_agreement")
+        confidence = min(confidence, 0.7, settled.confidence(case.measure(implied_agreement)))
     if confidence < 0.1:
         return None
     target = worthwhile_weight(case)
