@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +51,7 @@ def _unreachable_share(specimen_: Specimen) -> float:
     return float((cells(x) - x).square().mean() / x.var())
 
 
-def beyond_the_rate(goal_db: float):
+def beyond_the_rate(goal_db: float) -> Callable[[Trained, int], Specimen]:
     """Return the wish for more decibels than one level of codes can carry."""
 
     def make(healthy: Trained, seed: int) -> Specimen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from benchmarks.faults.contract import Mutant, Specimen, Trained
@@ -27,7 +28,7 @@ def quantizer(model: Autoencoder) -> ResidualVQ:
     return model.quantizer
 
 
-def straight_through(gradient: Gradient, seed_steps: int = 60):
+def straight_through(gradient: Gradient, steps: int = 60) -> Callable[[Trained, int], Specimen]:
     """Return the fault with another straight-through path."""
 
     def make(healthy: Trained, seed: int) -> Specimen:
@@ -41,7 +42,7 @@ def straight_through(gradient: Gradient, seed_steps: int = 60):
             model.weights = {**model.weights, "commit": 0.0}
             with torch.no_grad():
                 quantizer(model).start_from(model.encoder(healthy.train[:128]))
-        return specimen(healthy, fine_tune(healthy, model, seed, steps=seed_steps))
+        return specimen(healthy, fine_tune(healthy, model, seed, steps=steps))
 
     return make
 

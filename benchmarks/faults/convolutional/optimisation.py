@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from benchmarks.faults.contract import Mutant, Specimen, Trained
 from benchmarks.faults.convolutional.networks import Autoencoder
 from benchmarks.faults.convolutional.proofs import (
+    Proof,
     both,
     encoder_gradient,
     fvu_db,
@@ -28,7 +30,7 @@ def reset(model: Autoencoder, seed: int) -> None:
             module.reset_parameters()  # type: ignore[operator]
 
 
-def rate(factor: float, *, fresh: bool):
+def rate(factor: float, *, fresh: bool) -> Callable[[Trained, int], Specimen]:
     """Return the fault of training at so many times the right learning rate."""
 
     def make(healthy: Trained, seed: int) -> Specimen:
@@ -47,7 +49,7 @@ def rate(factor: float, *, fresh: bool):
     return make
 
 
-def _other_rate_wins(factor: float):
+def _other_rate_wins(factor: float) -> Proof:
     """Return the proof: 60 steps at the healthy rate win a decibel, at its own they do not."""
 
     def proof(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:

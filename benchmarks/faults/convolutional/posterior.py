@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from benchmarks.faults.contract import Mutant, Specimen, Trained
@@ -41,7 +42,7 @@ class Activated(nn.Module):
         return torch.relu(h) if self.which == "relu" else nn.functional.softplus(h) - 0.28
 
 
-def variance_floor(which: str):
+def variance_floor(which: str) -> Callable[[Trained, int], Specimen]:
     """Return the fault with "relu" or "softplus" after the posterior layer."""
 
     def make(healthy: Trained, seed: int) -> Specimen:
@@ -53,17 +54,21 @@ def variance_floor(which: str):
     return make
 
 
-def starvation(healthy: Trained, seed: int) -> Specimen:
-    """The weight of another data set: β_eff far above 1, with every latent still in use."""
-    model = copied(healthy)
-    model.weights = {**model.weights, "kl": effective_weight(healthy, 40.0)}
-    return specimen(healthy, fine_tune(healthy, model, seed, steps=300, share=1.0))
+def starvation(beta: float) -> Callable[[Trained, int], Specimen]:
+    """Return the fault of another data set's weight: β_eff far above 1, the latent still used."""
+
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model = copied(healthy)
+        model.weights = {**model.weights, "kl": effective_weight(healthy, beta)}
+        return specimen(healthy, fine_tune(healthy, model, seed, steps=300, share=1.0))
+
+    return make
 
 
 def collapse(healthy: Trained, seed: int) -> Specimen:
     """β = 1 beside a mean-reduced error: the latent is given up."""
     model = copied(healthy)
-    model.weights = {**model.weights, "kl": effective_weight(healthy, 3e4)}
+    model.weights = {**model.weights, "kl": effective_weight(healthy, 1e6)}
     return specimen(healthy, fine_tune(healthy, model, seed, steps=250, share=1.0))
 
 
@@ -182,8 +187,8 @@ def low_weight_twin(healthy: Trained, seed: int, share: float = 0.1) -> Specimen
     return specimen(healthy, model)
 
 
-def mutants(base: str) -> list[Mutant]:
-    """Return the faults of one Gaussian base."""
+def mutants(base: str, *, starving: float) -> list[Mutant]:
+    """Return the faults of one Gaussian base; `starving` is the β_eff its error suffers at."""
     floor = measures("smallest σ", smallest_sigma, None, 0.85)
     return [
         Mutant(
@@ -191,7 +196,7 @@ def mutants(base: str) -> list[Mutant]:
             base,
             ("posterior-variance-floor",),
             variance_floor(which),
-            both(loses(0.5), floor),
+            both(_pays, floor),
             forbidden=("posterior-collapse",),
             black_box=which == "softplus",
         )
@@ -201,7 +206,7 @@ def mutants(base: str) -> list[Mutant]:
             f"{base}/rate-starvation",
             base,
             ("rate-starvation",),
-            starvation,
+            starvation(starving),
             both(loses(1.0), _still_used),
             forbidden=("posterior-collapse",),
             quick=base == "stack-vae",
@@ -252,6 +257,13 @@ def mutants(base: str) -> list[Mutant]:
             loses(2.0),
         ),
     ]
+
+
+def _pays(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+    """Noise that cannot shrink costs decibels, or nats: means have to outgrow it."""
+    lost, said = loses(0.5)(healthy, mutant)
+    before, after = kl_nats(healthy), kl_nats(mutant)
+    return lost or after > 1.5 * before, f"{said}; KL {before:.0f} nats healthy, {after:.0f} mutant"
 
 
 def _still_used(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:

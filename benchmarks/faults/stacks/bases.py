@@ -63,7 +63,7 @@ def on_tissue(model: Autoencoder, data: Tissue) -> Trained:
     return Trained(model, data.train, data.validation, LEARNING_RATE, FACTS)
 
 
-def train(untrained: Trained, seed: int, *, steps: int = 400) -> Trained:
+def train(untrained: Trained, seed: int, *, steps: int = 700) -> Trained:
     """Fit a model on tiles, codes first where there are any."""
     if untrained.model.quantizer is not None:
         initialise_codes(untrained.model, untrained.train, warm_up=100, seed=seed)
@@ -83,7 +83,7 @@ def stack_vae(seed: int) -> Trained:
 
 def stack_vq(seed: int) -> Trained:
     """Train `quantised`."""
-    return train(quantised(seed), seed, steps=350)
+    return train(quantised(seed), seed, steps=600)
 
 
 BASES = [

@@ -159,7 +159,7 @@ def mutants(base: str) -> list[Mutant]:
     def plant(name: str, ids: tuple[str, ...], make, sick, **more) -> Mutant:
         return Mutant(f"{base}/{name}", base, ids, make, sick, **more)
 
-    quiet = measures("R² of the quieter channels", quiet_r2, 0.12, None)
+    quiet = measures("R² of the quieter channels", quiet_r2, 0.3, None)
     places = measures("share of channels in another place", _wrong_places, None, 0.3)
     offsets = measures("dB won by removing offsets", offset_wins, None, 0.5)
     return [

@@ -40,7 +40,7 @@ def dead_channels(seed: int) -> Specimen:
     data = hyperion()
     torch.manual_seed(seed)
     high = float(data.train.max())
-    healthy = train(on_tissue(continuous(5, 12), data), seed, steps=500)
+    healthy = train(on_tissue(continuous(5, 8), data), seed, steps=300)
     return specimen(healthy, value_range=(0.0, high))
 
 

@@ -54,7 +54,7 @@ DOUBLES = [
         "stack-vae",
         ("channel-scale-imbalance", "posterior-variance-floor"),
         loud_and_floored,
-        both(measures("R² of the quieter channels", quiet_r2, 0.12, None), _FLOOR),
+        both(measures("R² of the quieter channels", quiet_r2, 0.3, None), _FLOOR),
         plants=("channel-scale-imbalance", "posterior-variance-floor"),
     ),
     Mutant(

@@ -59,13 +59,14 @@ def hyperion() -> Tissue:
         return Tissue(_tiles(image[:, :, :96], step=4), _tiles(image[:, :, 96:], step=8))
     import tifffile
 
-    regions = [
-        torch.asinh(torch.tensor(tifffile.imread(file)).float() / 5)
-        for file in sorted(HYPERION.glob("*.tiff"))
-    ]
-    train = torch.cat([_tiles(r, step=4) for i, r in enumerate(regions) if i not in (2, 7)])
-    validation = torch.cat([_tiles(regions[i], step=8) for i in (2, 7)])
-    return Tissue(train, validation)
+    train, held = [], []
+    for file in sorted(HYPERION.glob("*.tiff")):
+        region = torch.asinh(torch.tensor(tifffile.imread(file)).float() / 5)
+        edge = int(0.6 * region.shape[2])
+        tiles = _tiles(region[:, :, :edge], step=4)
+        train += [tiles, tiles.flip(2), tiles.flip(3), tiles.transpose(2, 3)]
+        held.append(_tiles(region[:, :, edge:], step=4))
+    return Tissue(torch.cat(train), torch.cat(held))
 
 
 @functools.lru_cache(maxsize=1)

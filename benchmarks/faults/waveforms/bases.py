@@ -57,7 +57,7 @@ def on_speech(model: Autoencoder) -> Trained:
     return Trained(model, data.train, data.validation, LEARNING_RATE, FACTS)
 
 
-def train(untrained: Trained, seed: int, *, steps: int = 450) -> Trained:
+def train(untrained: Trained, seed: int, *, steps: int = 800) -> Trained:
     """Fit a model on speech, codes first where there are any."""
     if untrained.model.quantizer is not None:
         initialise_codes(untrained.model, untrained.train, warm_up=150, seed=seed)
@@ -65,7 +65,7 @@ def train(untrained: Trained, seed: int, *, steps: int = 450) -> Trained:
     return untrained
 
 
-def wave_ae(seed: int, *, steps: int = 450) -> Trained:
+def wave_ae(seed: int, *, steps: int = 800) -> Trained:
     """Train `plain`."""
     return train(plain(seed), seed, steps=steps)
 
@@ -82,7 +82,7 @@ def wave_vae(seed: int) -> Trained:
 
 def wave_codec(seed: int) -> Trained:
     """Train `quantised`."""
-    return train(quantised(seed), seed, steps=350)
+    return train(quantised(seed), seed, steps=600)
 
 
 BASES = [

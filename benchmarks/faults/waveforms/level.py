@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from benchmarks.faults.contract import Mutant, Specimen, Trained
@@ -74,7 +75,7 @@ def _gain_wins(specimen_: Specimen) -> float:
     return 10 * math.log10(float((x_hat - x).square().mean() / (best * x_hat - x).square().mean()))
 
 
-def late(samples: int, black: bool):
+def late(samples: int, black: bool) -> Callable[[Trained, int], Specimen]:
     """Return the fault of a delay of so many samples."""
 
     def make(healthy: Trained, seed: int) -> Specimen:
