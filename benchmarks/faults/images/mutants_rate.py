@@ -161,7 +161,8 @@ def no_prior(healthy: Trained, seed: int) -> Specimen:
         last.bias[means.stop :] += 2 * math.log(width)
         first.weight /= width
     optimizer = fine_tune(model, model.loss_terms, healthy.train, learning_rate=5e-4, steps=500)
-    return specimen(model, healthy, optimizer=optimizer, kl_weight=model.kl_weight)
+    declared = {"sampling": "prior"}
+    return specimen(model, healthy, optimizer=optimizer, kl_weight=model.kl_weight, recipe=declared)
 
 
 def samples_are_bad(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
@@ -267,8 +268,7 @@ MUTANTS = [
     Mutant("mlp-vae/error-summed-over-batch", "mlp-vae", ("reduction-mismatch",), error_summed,
            depends_on_batch),
     Mutant("mlp-vae/free-bits", "mlp-vae", ("free-bits-floor",), floored(0.5), piled_at(0.5)),
-    Mutant("mlp-vae/no-prior", "mlp-vae", ("prior-hole",), no_prior, samples_are_bad,
-           black_box=True),
+    Mutant("mlp-vae/no-prior", "mlp-vae", ("prior-hole",), no_prior, samples_are_bad),
     Mutant("digits-vae/variance-exploded", "digits-vae", ("logvar-blow-up",), variance_exploded,
            extreme_log_variance, black_box=True),
     Mutant("cifar-vae/variance-vanished", "cifar-vae", ("logvar-blow-up",), variance_vanished,

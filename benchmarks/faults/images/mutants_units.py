@@ -116,6 +116,17 @@ def saturated(healthy: Trained, seed: int) -> Specimen:
     return specimen(model, healthy, optimizer=optimizer)
 
 
+def dead_channel(healthy: Trained, seed: int) -> Specimen:
+    """The logits of one colour ran to −30, where the sigmoid lets no gradient through."""
+    model = twin(healthy)
+    with torch.no_grad():
+        model.decoder[-1].bias[2] = -30.0
+    optimizer = fine_tune(
+        model, model.loss_terms, healthy.train, learning_rate=5e-4, steps=300, seconds=8
+    )
+    return specimen(model, healthy, optimizer=optimizer)
+
+
 def at_the_rails(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
     """Share of outputs within 1 % of 0 or 1, against the data's."""
     x = mutant.validation
@@ -268,7 +279,9 @@ MUTANTS = [
            black_box=True, quick=True),
     Mutant("cifar-vq/channels-restacked", "cifar-vq", ("channel-order",), rotated_colours,
            loses(1)),
-    Mutant("cifar-sigmoid/saturated", "cifar-sigmoid", ("output-saturation",), saturated,
+    Mutant("cifar-sigmoid/saturated", "cifar-sigmoid", ("output-saturation", "range-mismatch"),
+           saturated, at_the_rails),  # an affine map towards the middle is half a repair
+    Mutant("cifar-sigmoid/dead-channel", "cifar-sigmoid", ("output-saturation",), dead_channel,
            at_the_rails),
     Mutant("digits-vae/exposures", "digits-vae", ("level-spread",), unequal_exposure,
            quiet_are_lost, black_box=True),
