@@ -6,6 +6,8 @@ from benchmarks.faults.images import (
     mutants_adversary,
     mutants_artefacts,
     mutants_codes,
+    mutants_generalisation,
+    mutants_quantizer,
     mutants_rate,
     mutants_training,
     mutants_units,
@@ -20,7 +22,9 @@ BASES = [*bases_vae.BASES, *bases_codes.BASES]
 MUTANTS = [
     *mutants_units.MUTANTS,
     *mutants_wiring.MUTANTS,
+    *mutants_quantizer.MUTANTS,
     *mutants_training.MUTANTS,
+    *mutants_generalisation.MUTANTS,
     *mutants_rate.MUTANTS,
     *mutants_codes.MUTANTS,
     *mutants_artefacts.MUTANTS,

@@ -10,13 +10,12 @@ import dataclasses
 import torch
 from benchmarks.faults.contract import Mutant, Specimen, Trained
 from benchmarks.faults.images.mutants_codes import bad_start, dead_codes
+from benchmarks.faults.images.mutants_generalisation import shared_samples, validation_in_train
 from benchmarks.faults.images.mutants_rate import heavier
 from benchmarks.faults.images.mutants_training import (
     average_never_updated,
     modes_differ,
-    shared_samples,
     stale_statistics,
-    validation_in_train,
 )
 from benchmarks.faults.images.mutants_units import pairs_are_worse, with_facts
 from benchmarks.faults.images.mutants_wiring import is_random
