@@ -10,7 +10,7 @@ import torch
 from benchmarks.faults.contract import Mutant, Specimen, Trained
 from benchmarks.faults.images.networks import PlainAE, PlainVAE, conv_decoder, conv_encoder, dense
 from benchmarks.faults.images.training import fine_tune, specimen, twin
-from benchmarks.faults.measure import decibels, held_out_mse, loses, snr
+from benchmarks.faults.measure import decibels, held_out_mse, snr
 from torch import Tensor
 
 from pellucid.diagnosis import Subject
@@ -131,10 +131,6 @@ def shared_samples(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
 
 # fmt: off
 MUTANTS = [
-    Mutant("cifar-vae/young", "cifar-vae", ("under-training",), young(80), loses(1),
-           forbidden=("capacity-limit", "posterior-collapse", "rate-starvation"), quick=True),
-    Mutant("cifar-batchnorm/young", "cifar-batchnorm", ("under-training",), young(60), loses(1),
-           forbidden=("capacity-limit", "batchnorm-gap")),
     Mutant("mlp-vae/fifty-samples", "mlp-vae", ("overfitting",), overfitted(50, 3000), memorised,
            black_box=True, quick=True),
     Mutant("cifar-batchnorm/sixty-samples", "cifar-batchnorm", ("overfitting",),

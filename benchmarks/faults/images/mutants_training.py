@@ -219,4 +219,8 @@ MUTANTS = [
            average_never_updated, average_is_worse, quick=True),
     Mutant("cifar-vae/average-too-slow", "cifar-vae", ("stale-ema",), average_too_slow,
            average_is_worse),
+    Mutant("cifar-vae/young", "cifar-vae", ("under-training",), young(80), loses(1),
+           forbidden=("capacity-limit", "posterior-collapse", "rate-starvation"), quick=True),
+    Mutant("cifar-batchnorm/young", "cifar-batchnorm", ("under-training",), young(60), loses(1),
+           forbidden=("capacity-limit", "batchnorm-gap")),
 ]
