@@ -6,6 +6,7 @@ data.json              the data report (count, sizes, skipped files …)
 splits.json            which file or group went where
 metrics.jsonl          one line per logged step
 model.safetensors      the weights to use
+code_tables.safetensors  what codes usually follow what, for entropy coding; models with codes only
 checkpoints/           last/ and best/: full training state
 evaluation.json        held-out numbers, references
 reconstructions/       PNGs and index.json
@@ -108,6 +109,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def code_tables(self) -> Path:
+        return self.path / "code_tables.safetensors"
 
     @property
     def checkpoints(self) -> Path:

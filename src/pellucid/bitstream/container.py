@@ -3,7 +3,8 @@
     bytes   field
     0–3     "PLC" and the version, 1
     4       flags: bit 0 entropy-coded, bits 1–2 kind (0 audio, 1 image)
-    5–12    fingerprint of the model
+    5–12    fingerprint of the model; of an entropy-coded stream XOR that of the tables, so that
+            other tables refuse it instead of reading other codes
     13–14   gain in hundredths of a decibel, signed, little-endian
     …       varints: sample rate (0 for images), axes of the shape, positions per axis of the codes,
             levels, K, bytes of the payload
@@ -85,7 +86,7 @@ def pack(stream: Stream, tables: ContextTables | None = None) -> bytes:
         len(payload),
     )
     centibels = round(100 * stream.gain_db)
-    head = MAGIC + bytes([VERSION, flags]) + stream.model
+    head = MAGIC + bytes([VERSION, flags]) + _marked(stream.model, flags, tables)
     head += centibels.to_bytes(2, "little", signed=True)
     body = head + b"".join(write_varint(int(field)) for field in fields) + payload
     return body + zlib.crc32(body).to_bytes(_CRC, "little")
@@ -110,14 +111,11 @@ def unpack(
         BitstreamError: for another format, version or model, a wrong checksum, or fields that
             cannot be true.
     """
-    flags = _opening(data, model)
+    flags = _opening(data)
+    written_by = _written_by(data, flags, tables, model)
     kind = _KINDS[flags >> 1]
     axes = 1 if kind == "audio" else 2
-    sample_rate, at = read_varint(data, _FIXED)
-    fields = []
-    for _ in range((axes + 1) + (axes + 1) + 2):
-        value, at = read_varint(data, at)
-        fields.append(value)
+    (sample_rate, *fields), at = _fields(data, flags)
     shape, code_shape = tuple(fields[: axes + 1]), tuple(fields[axes + 1 : 2 * axes + 2])
     codebook_size, size = fields[-2:]
     if at + size + _CRC != len(data):
@@ -131,11 +129,7 @@ def unpack(
     count, levels = math.prod(code_shape), code_shape[-1]
     if flags & _ENTROPY:
         if tables is None or tables.codes != codebook_size:
-            raise BitstreamError(
-                "this stream is entropy-coded with tables that the model does not have",
-                expected=f"tables for {codebook_size} codes",
-                found="none" if tables is None else f"tables for {tables.codes} codes",
-            )
+            raise _no_tables(tables, f"tables for {codebook_size} codes")
         codes = decode_codes(payload, count // levels, levels, tables)
     else:
         if packed_size(count, codebook_size) != size:  # before anything of that size is made
@@ -150,14 +144,25 @@ def unpack(
         shape=shape,
         codes=codes.reshape(code_shape),
         codebook_size=codebook_size,
-        model=data[len(MAGIC) + 2 : len(MAGIC) + 2 + SIZE],
+        model=written_by,
         sample_rate=sample_rate,
         gain_db=int.from_bytes(data[_FIXED - 2 : _FIXED], "little", signed=True) / 100,
     )
 
 
-def _opening(data: bytes, model: bytes | None) -> int:
-    """Check magic, version, checksum, flags and model; return the flags."""
+def payload_of(data: bytes) -> tuple[int, bool]:
+    """Return the bytes of a stream's payload, and whether it is entropy-coded.
+
+    Raises:
+        BitstreamError: when the stream is damaged.
+    """
+    flags = _opening(data)
+    fields, _ = _fields(data, flags)
+    return fields[-1], bool(flags & _ENTROPY)
+
+
+def _opening(data: bytes) -> int:
+    """Check magic, version, checksum and flags; return the flags."""
     if len(data) < _FIXED + _CRC:
         raise BitstreamError("too short to be a .plc stream", found=f"{len(data)} bytes")
     if data[: len(MAGIC)] != MAGIC:
@@ -171,15 +176,50 @@ def _opening(data: bytes, model: bytes | None) -> int:
     flags = data[len(MAGIC) + 1]
     if flags >> 1 >= len(_KINDS):
         raise BitstreamError("unknown flags", expected=f"< {2 * len(_KINDS)}", found=flags)
-    written_by = data[len(MAGIC) + 2 : len(MAGIC) + 2 + SIZE]
+    return flags
+
+
+def _fields(data: bytes, flags: int) -> tuple[list[int], int]:
+    """Return the header's varints and the place after them."""
+    axes = 1 if _KINDS[flags >> 1] == "audio" else 2
+    fields, at = [], _FIXED
+    for _ in range(1 + 2 * (axes + 1) + 2):
+        value, at = read_varint(data, at)
+        fields.append(value)
+    return fields, at
+
+
+def _written_by(
+    data: bytes, flags: int, tables: ContextTables | None, model: bytes | None
+) -> bytes:
+    """Return the fingerprint of the model that wrote a stream; refuse it when not `model`."""
+    mark = data[len(MAGIC) + 2 : len(MAGIC) + 2 + SIZE]
+    if flags & _ENTROPY and tables is None:
+        raise _no_tables(tables, "the tables of the model that wrote it")
+    written_by = _marked(mark, flags, tables)  # XOR is its own inverse
     if model is not None and written_by != model:
         raise BitstreamError(
             "this stream was written by another model",
-            expected=model.hex(),
-            found=written_by.hex(),
+            expected=_marked(model, flags, tables).hex(),
+            found=mark.hex(),
             hint="decode it with the model it was encoded with (--model)",
         )
-    return flags
+    return written_by
+
+
+def _marked(model: bytes, flags: int, tables: ContextTables | None) -> bytes:
+    """Return the fingerprint that a header carries."""
+    if not flags & _ENTROPY or tables is None:
+        return model
+    return bytes(a ^ b for a, b in zip(model, tables.fingerprint, strict=True))
+
+
+def _no_tables(tables: ContextTables | None, expected: str) -> BitstreamError:
+    return BitstreamError(
+        "this stream is entropy-coded with tables that the model does not have",
+        expected=expected,
+        found="none" if tables is None else f"tables for {tables.codes} codes",
+    )
 
 
 def _check_sizes(

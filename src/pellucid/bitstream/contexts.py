@@ -9,11 +9,14 @@ Shape letters: P positions in order, L levels, K codes, G classes.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from pellucid.bitstream.fingerprint import SIZE
 from pellucid.errors import BitstreamError
 
 TOTAL = 1 << 16
@@ -65,6 +68,14 @@ class ContextTables:
     def codes(self) -> int:
         """K."""
         return self.classes_LK.shape[1]
+
+    @functools.cached_property
+    def fingerprint(self) -> bytes:
+        """Eight bytes that tell these tables from others."""
+        digest = hashlib.sha256(f"{self.classes_LK.shape} {self.frequencies_LGK.shape}\n".encode())
+        for array, kind in ((self.classes_LK, "u1"), (self.frequencies_LGK, "<u2")):
+            digest.update(np.ascontiguousarray(array, dtype=kind).tobytes())
+        return digest.digest()[:SIZE]
 
     @property
     def least_bits(self) -> float:
