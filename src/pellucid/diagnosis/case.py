@@ -207,12 +207,12 @@ def set_mode(modules: Any, *, training: bool) -> None:
 
 def mean_square(x: Tensor) -> float:
     """Return E[x²] in float64."""
-    return float(x.double().square().mean())
+    return float(x.detach().double().square().mean())
 
 
 def per_sample(x_NCP: Tensor) -> Tensor:
     """Return (N,) mean squares in float64."""
-    return x_NCP.double().flatten(1).square().mean(1)
+    return x_NCP.detach().double().flatten(1).square().mean(1)
 
 
 def decibels(ratio: float) -> float:

@@ -52,7 +52,7 @@ def _lost(use: LevelUse) -> float:
 def _kmeans_shares(case: Case, codes_ML: Tensor, uses: list[LevelUse], level: int) -> Tensor | None:
     """Assign what the level received to its k-means codes; None where it cannot be known."""
     book = uses[level].kmeans_book
-    if book is None:
+    if book is None or level > len(case.subject.codebooks):
         return None
     mean = case.latent.mean
     vectors = mean.movedim(1, -1).reshape(-1, mean.shape[1]).float()

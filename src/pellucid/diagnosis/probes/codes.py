@@ -22,6 +22,7 @@ class LevelUse:
     Args:
         size: K.
         used: distinct codes over all samples.
+        alive: codes that serve at least a tenth of an even share.
         perplexity: exp of the entropy of the codes, in nats.
         vectors: M, code positions counted.
         residual_share: variance of what the level leaves / variance of what it got (or NaN).
@@ -33,6 +34,7 @@ class LevelUse:
 
     size: int
     used: int
+    alive: int
     perplexity: float
     vectors: int
     residual_share: float
@@ -45,32 +47,40 @@ class LevelUse:
 def code_use(case: Case) -> list[LevelUse]:
     """Measure every level; empty when there are no codes.
 
-    Latent errors are NaN where the codebooks do not live in the space of `Latent.mean` (projected
-    or normalised codes): usage alone says little, since unused codes may cost nothing.
+    Where the codebooks do not live in the space of `Latent.mean` (projected or normalised codes),
+    or none were given, the mean of the latents that share a code stands for its vector. Latent
+    errors are NaN where codes and latents have no positions in common.
     """
     codes = case.latent.codes
     if codes is None:
         return []
-    books = case.subject.codebooks
+    books = [b.detach().float().cpu() for b in case.subject.codebooks]
     levels = len(books) if len(books) > 1 else _levels(case, codes)
     columns = codes if levels > 1 else codes.unsqueeze(-1)
-    vectors = _latent_vectors(case) if books and _one_space(case, columns) else None
+    vectors: Tensor | None = _latent_vectors(case)
+    if len(vectors) != columns[..., 0].numel():
+        vectors = None
+    own_space = vectors is not None and bool(books) and _one_space(case, columns)
     whole = 1.0 if vectors is None else _spread(vectors)
     uses = []
     for level in range(levels):
         index = columns[..., level].flatten().long()
-        book = books[level].detach().float().cpu() if level < len(books) else None
-        size = len(book) if book is not None else int(index.max()) + 1
+        size = len(books[level]) if level < len(books) else int(index.max()) + 1
         residual = share = None
-        if vectors is not None and book is not None and vectors.shape[1] == book.shape[1]:
-            residual = vectors
-            kept = index[: len(vectors)] if len(index) == len(vectors) else None
-            nearest = book[kept] if kept is not None and int(kept.max()) < len(book) else None
-            vectors = None if nearest is None else vectors - nearest
-            share = None if vectors is None else mean_square(vectors) / _spread(residual)
-        weight = 1.0 if residual is None else _spread(residual) / whole
+        weight = 1.0
+        if vectors is not None:
+            residual, weight = vectors, _spread(vectors) / whole
+            nearest = books[level][index] if own_space else _centroids(vectors, index, size)[index]
+            vectors = vectors - nearest
+            share = mean_square(vectors) / _spread(residual)
         uses.append(_level(size, index, residual, share, weight))
     return uses
+
+
+def _centroids(x_Md: Tensor, index_M: Tensor, size: int) -> Tensor:
+    """Return (K, d) means of the vectors that share a code (0 for codes without any)."""
+    sums = x_Md.new_zeros(size, x_Md.shape[1]).index_add_(0, index_M, x_Md)
+    return sums / torch.bincount(index_M, minlength=size).clamp_min(1)[:, None].to(x_Md)
 
 
 def _one_space(case: Case, columns: Tensor) -> bool:
@@ -106,6 +116,7 @@ def _level(
     return LevelUse(
         size=size,
         used=int((counts > 0).sum()),
+        alive=int((counts > 0.1 * counts.sum() / size).sum()),
         perplexity=perplexity(counts),
         vectors=len(index),
         residual_share=float("nan") if share is None else share,

@@ -15,20 +15,12 @@ from pellucid.diagnosis.probes.codes import LevelUse, code_use
 
 
 def missing(case: Case) -> str | None:
-    """Codes and the codebook they index."""
+    """Codes, at the positions of the latents."""
     if case.latent.codes is None:
         return "codes (Latent.codes)"
-    uses = case.measure(code_use)
-    if not case.subject.codebooks:
-        return "Subject.codebook"
-    return (
-        None
-        if math.isfinite(uses[0].kmeans_share)
-        else (
-            "codebooks that sum to Latent.quantized in the space of Latent.mean (projected codes: "
-            "hand over the projected latent as mean)"
-        )
-    )
+    if not math.isfinite(case.measure(code_use)[0].kmeans_share):
+        return "codes at the positions of Latent.mean"
+    return None
 
 
 def examine(case: Case) -> Finding | None:
@@ -51,6 +43,7 @@ def examine(case: Case) -> Finding | None:
         f"{use.kmeans_perplexity:.3g} and {win:.1f} dB less latent error",
         evidence=(
             Evidence("codes used", use.used, "codes", f"most of {use.size}"),
+            Evidence("of them at a tenth of an even share", use.alive, "codes", "most of them"),
             Evidence(
                 "perplexity", use.perplexity, "codes", f"{use.kmeans_perplexity:.3g} by k-means"
             ),
@@ -79,7 +72,7 @@ def _confidence(case: Case, use: LevelUse) -> float:
         return 0.0
     reachable = min(use.size, max(2, use.vectors // 4))
     return min(
-        case.threshold("codebook-collapse.used").confidence(use.used / reachable),
+        case.threshold("codebook-collapse.used").confidence(use.alive / reachable),
         case.threshold("codebook-collapse.perplexity").confidence(
             use.perplexity / max(use.kmeans_perplexity, 1.0)
         ),

@@ -66,13 +66,21 @@ def live_codebooks(case: Case) -> list[Tensor]:
     live = []
     for book in books:
         for tensor in tensors:
-            same_place = tensor.data_ptr() == book.data_ptr()
-            if tensor.numel() == book.numel() and (
-                same_place or torch.equal(tensor.detach().reshape(book.shape).to(book), book)
-            ):
-                live.append(tensor)
+            if _holds(tensor, book):
+                if not any(tensor is known for known in live):
+                    live.append(tensor)
                 break
     return live
+
+
+def _holds(tensor: Tensor, book_Kd: Tensor) -> bool:
+    """Say whether a tensor is the codebook, or all levels of it stacked as (L, K, d)."""
+    if tensor.numel() == book_Kd.numel():
+        flat = tensor.detach().reshape(book_Kd.shape).to(book_Kd)
+        return tensor.data_ptr() == book_Kd.data_ptr() or torch.equal(flat, book_Kd)
+    if tensor.ndim != 3 or tensor.shape[1:] != book_Kd.shape:
+        return False
+    return any(torch.equal(level.to(book_Kd), book_Kd) for level in tensor.detach())
 
 
 def owners(case: Case) -> tuple[bool, bool]:

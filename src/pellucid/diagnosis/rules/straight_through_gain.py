@@ -33,6 +33,10 @@ def examine(case: Case) -> Finding | None:
             f"straight-through-gain.likeness_{'one' if levels == 1 else 'many'}"
         ).confidence(found.likeness),
     )
+    if levels > 1:
+        # Once per level is the fault; a library's rotation per level grows less, and is its own.
+        per_level = case.threshold("straight-through-gain.per_level").confidence(gain / levels)
+        many = min(many, max(per_level, 0.4))
     confidence = max(dead, many)
     if dead > many and not found.of_training:
         confidence = min(confidence, 0.4)  # encode may be written for inference only
