@@ -185,7 +185,7 @@ ROWS: tuple[Row, ...] = (
         plots=(channels.channel_match,)),
     Row("channel-scale-imbalance", "B", Group.UNITS, 1, channel_scale_imbalance, _BLUNT,
         channel_weights, plots=(channels.r2_against_std, channels.std_by_channel)),
-    Row("level-spread", "B", Group.UNITS, 1, level_spread, _BLUNT,
+    Row("level-spread", "B", Group.UNITS, 2, level_spread, _BLUNT,
         plots=(samples.error_against_level,)),
     Row("perceptual-misfed", "M", Group.WIRING, 2, perceptual_misfed,
         ("loss-imbalance", "blur", "metallic-artefacts")),
