@@ -189,7 +189,7 @@ def mutants(base: str) -> list[Mutant]:
     gain = measures("gain of the straight-through path", gain_of_path, 0.5, 1.5)
     no_gradient = measures("gradient at the encoder", encoder_gradient, 1e-12, None)
     owners = measures("owners of the codebook", _owners, 0.5, 1.5)
-    usage = measures("share of codes used at level 1", codes_used, 0.3, None)
+    usage = measures("share of codes used at the worst level", codes_used, 0.3, None)
     kinds: list[tuple[str, tuple[str, ...], object, Proof]] = [
         (
             "straight-through-levels",
@@ -205,8 +205,8 @@ def mutants(base: str) -> list[Mutant]:
         ),
         ("codebook-two-owners", ("codebook-ownership",), two_owners, owners),
         ("codebook-no-owner", ("codebook-ownership",), no_owner, both(loses(0.5), owners)),
-        ("codebook-collapse-init", ("codebook-collapse",), collapsed, both(loses(1.0), usage)),
-        ("codebook-collapse-dead", ("codebook-collapse",), partly_dead, both(loses(1.0), usage)),
+        ("codebook-collapse-init", ("codebook-collapse",), collapsed, both(loses(0.25), usage)),
+        ("codebook-collapse-dead", ("codebook-collapse",), partly_dead, both(loses(0.25), usage)),
         (
             "codebook-too-small",
             ("codebook-too-small",),

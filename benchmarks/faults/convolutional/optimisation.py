@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -77,6 +78,23 @@ def _other_rate_wins(factor: float) -> Proof:
     return proof
 
 
+def _lower_rate_wins(factor: float) -> Proof:
+    """Return the proof: as many steps from newly drawn weights, at the healthy rate, win 2 dB."""
+
+    def proof(healthy: Specimen, mutant: Specimen) -> tuple[bool, str]:
+        twin = copy.deepcopy(mutant.model)
+        assert isinstance(twin, Autoencoder)
+        reset(twin, 0)
+        own = mutant.subject.optimizers[0].param_groups[0]["lr"]
+        fit(twin, mutant.train, steps=250, learning_rate=own / factor, seed=0, decay=False)
+        assert mutant.validation is not None
+        error = held_error(type(mutant.subject)(twin.encode, twin.decode), mutant.validation)
+        won = 10 * math.log10(mutant.mse / error)
+        return won > 2, f"as many steps at the healthy rate from new weights win {won:.1f} dB"
+
+    return proof
+
+
 def under_trained(healthy: Trained, seed: int) -> Specimen:
     """The same model after a tenth of its steps: no bug at all."""
     model = copied(healthy)
@@ -94,10 +112,11 @@ def under_trained(healthy: Trained, seed: int) -> Specimen:
 
 
 def overfitted(healthy: Trained, seed: int) -> Specimen:
-    """Fine-tuned on 24 samples for long."""
+    """Trained from scratch on 12 samples, for long."""
     model = copied(healthy)
-    few = healthy.train[:24]
-    fit(model, few, steps=500, learning_rate=healthy.learning_rate, seed=seed)
+    reset(model, seed)
+    few = healthy.train[:12]
+    fit(model, few, steps=700, learning_rate=healthy.learning_rate, seed=seed)
     return specimen(healthy, model, train=few)
 
 
@@ -175,11 +194,13 @@ def _average_lost(specimen_: Specimen) -> float:
 
 
 def saturated(healthy: Trained, seed: int) -> Specimen:
-    """A hard clamp whose range is a sixth of the data's: most outputs sit at its rails."""
+    """The layer before a clamp at the data's extremes blew up: most outputs sit at its rails."""
     model = copied(healthy)
-    limit = 0.35 * float(healthy.train.std())
+    limit = float(healthy.train.abs().max())
     model.head = nn.Hardtanh(-limit, limit)
-    return specimen(healthy, fine_tune(healthy, model, seed, steps=150, share=1.0))
+    with torch.no_grad():
+        model.last_layer.weight.mul_(6 * limit / healthy.train.std())
+    return specimen(healthy, model)
 
 
 @torch.no_grad()
@@ -211,6 +232,10 @@ def _non_finite(specimen_: Specimen) -> float:
     return float((~x_hat.isfinite()).float().mean())
 
 
+SMOOTH = 10.0
+"""Weight of the smoothness term beside a mean squared error, in standard deviations."""
+
+
 class Imbalanced(Autoencoder):
     """A regulariser of the output that owns the gradient."""
 
@@ -220,7 +245,7 @@ class Imbalanced(Autoencoder):
         x_hat = self.decode(z)
         smooth = (x_hat[..., 1:] - x_hat[..., :-1]).abs().mean()
         scale = x_BCP.std().detach()
-        return {"mse": F.mse_loss(x_hat, x_BCP), "smooth": 3.0 * scale * smooth, **extra}
+        return {"mse": F.mse_loss(x_hat, x_BCP), "smooth": SMOOTH * scale * smooth, **extra}
 
 
 def imbalanced(healthy: Trained, seed: int) -> Specimen:
@@ -239,7 +264,7 @@ def _strongest_other_share(specimen_: Specimen) -> float:
     (recon,) = torch.autograd.grad(F.mse_loss(x_hat, x), x_hat)
     if not isinstance(model, Imbalanced):
         return 0.0
-    smooth = 3.0 * x.std() * (x_hat[..., 1:] - x_hat[..., :-1]).abs().mean()
+    smooth = SMOOTH * x.std() * (x_hat[..., 1:] - x_hat[..., :-1]).abs().mean()
     (other,) = torch.autograd.grad(smooth, x_hat)
     return float(other.norm() / (other.norm() + recon.norm()))
 
@@ -297,9 +322,7 @@ def mutants(base: str) -> list[Mutant]:
     numbers = measures("latent numbers per sample", _latent_numbers, 33, None)
     rails = measures("share of outputs at the rails", _at_rails, None, 0.2)
     return [
-        plant(
-            "learning-rate-high", ("learning-rate",), rate(15, fresh=False), _other_rate_wins(15)
-        ),
+        plant("learning-rate-high", ("learning-rate",), rate(15, fresh=True), _lower_rate_wins(15)),
         plant(
             "learning-rate-low", ("learning-rate",), rate(1e-2, fresh=True), _other_rate_wins(1e-2)
         ),
@@ -334,7 +357,7 @@ def mutants(base: str) -> list[Mutant]:
         ),
         plant(
             "inert-reconstruction",
-            ("inert-loss",),
+            ("inert-loss", "frozen-module"),
             detached,
             both(loses(0.5), measures("gradient at the encoder", encoder_gradient, 1e-12, None)),
         ),

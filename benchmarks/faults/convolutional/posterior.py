@@ -15,7 +15,7 @@ from benchmarks.faults.convolutional.proofs import (
     measures,
     smallest_sigma,
 )
-from benchmarks.faults.convolutional.training import copied, fine_tune, fit, specimen
+from benchmarks.faults.convolutional.training import copied, fine_tune, fit, held_error, specimen
 from torch import Tensor, nn
 
 from pellucid.diagnosis import Subject
@@ -69,16 +69,20 @@ def collapse(healthy: Trained, seed: int) -> Specimen:
     """β = 1 beside a mean-reduced error: the latent is given up."""
     model = copied(healthy)
     model.weights = {**model.weights, "kl": effective_weight(healthy, 1e6)}
-    return specimen(healthy, fine_tune(healthy, model, seed, steps=250, share=1.0))
+    return specimen(healthy, fine_tune(healthy, model, seed, steps=400, share=1.0))
 
 
-def free_bits(healthy: Trained, seed: int) -> Specimen:
-    """A floor under every dimension, with a weight that pushes all of them onto it."""
-    model = copied(healthy)
-    model.kl_floor = 0.25
-    model.weights = {**model.weights, "kl": effective_weight(healthy, 300.0)}
-    fine_tune(healthy, model, seed, steps=300, share=1.0)
-    return specimen(healthy, model, recipe={"free_bits": 0.25})
+def free_bits(beta: float) -> Callable[[Trained, int], Specimen]:
+    """Return the fault of a floor under every dimension, and a weight that pushes onto it."""
+
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model = copied(healthy)
+        model.kl_floor = 0.25
+        model.weights = {**model.weights, "kl": effective_weight(healthy, beta)}
+        fine_tune(healthy, model, seed, steps=300, share=1.0)
+        return specimen(healthy, model, recipe={"free_bits": 0.25})
+
+    return make
 
 
 def blow_up(healthy: Trained, seed: int) -> Specimen:
@@ -125,24 +129,26 @@ def _batch_dependence(specimen_: Specimen) -> float:
     return ratios[1] / ratios[0]
 
 
-def noisy_posterior_deployed(healthy: Trained, seed: int) -> Specimen:
-    """A decoder trained on means alone is deployed on latents rounded coarsely afterwards."""
-    model = copied(healthy)
-    with torch.no_grad():
-        spread = float(model.encode(healthy.train[:128]).mean.std())
+def rounded_afterwards(step: float) -> Callable[[Trained, int], Specimen]:
+    """Return the fault of latents rounded to multiples of `step` std behind a trained decoder."""
 
-    def encode(x: Tensor) -> Latent:
-        mean = model.encode(x).mean
-        codes = (mean / (1.5 * spread)).round()
-        return Latent(mean=mean, codes=codes.long().movedim(1, -1), quantized=codes * 1.5 * spread)
+    def make(healthy: Trained, seed: int) -> Specimen:
+        model = copied(healthy)
+        with torch.no_grad():
+            width = step * float(model.encode(healthy.train[:128]).mean.std())
 
-    plain = {n: healthy.facts[n] for n in ("value_range", "sample_rate") if n in healthy.facts}
-    modules = {"encoder": model.encoder, "decoder": model.decoder}
-    subject = Subject(encode, model.decode, modules=modules, **plain)
-    x = healthy.validation
-    with torch.no_grad():
-        mse = float((model.decode(encode(x).quantized) - x).square().mean())
-    return Specimen(subject, healthy.train, x, mse, model=model)
+        def encode(x: Tensor) -> Latent:
+            mean = model.encode(x).mean
+            codes = (mean / width).round()
+            return Latent(mean=mean, codes=codes.long().movedim(1, -1), quantized=codes * width)
+
+        plain = {n: healthy.facts[n] for n in ("value_range", "sample_rate") if n in healthy.facts}
+        modules = {"encoder": model.encoder, "decoder": model.decoder}
+        subject = Subject(encode, model.decode, modules=modules, **plain)
+        x = healthy.validation
+        return Specimen(subject, healthy.train, x, held_error(subject, x), model=model)
+
+    return make
 
 
 class Scaled(nn.Module):
@@ -187,8 +193,8 @@ def low_weight_twin(healthy: Trained, seed: int, share: float = 0.1) -> Specimen
     return specimen(healthy, model)
 
 
-def mutants(base: str, *, starving: float) -> list[Mutant]:
-    """Return the faults of one Gaussian base; `starving` is the β_eff its error suffers at."""
+def mutants(base: str, *, starving: float, coarse: float, floor_beta: float) -> list[Mutant]:
+    """Return the faults of one Gaussian base; `starving` and `floor_beta` are β_eff."""
     floor = measures("smallest σ", smallest_sigma, None, 0.85)
     return [
         Mutant(
@@ -216,14 +222,14 @@ def mutants(base: str, *, starving: float) -> list[Mutant]:
             base,
             ("posterior-collapse",),
             collapse,
-            both(loses(3.0), measures("KL, nats", kl_nats, 1.0, None)),
+            both(loses(3.0), measures("KL, nats", kl_nats, 2.0, None)),
             forbidden=("rate-starvation",),
         ),
         Mutant(
             f"{base}/free-bits-floor",
             base,
             ("free-bits-floor",),
-            free_bits,
+            free_bits(floor_beta),
             both(loses(0.5), _at_floor),
             forbidden=("posterior-collapse",),
         ),
@@ -253,8 +259,8 @@ def mutants(base: str, *, starving: float) -> list[Mutant]:
             f"{base}/post-hoc-gap",
             base,
             ("post-hoc-gap",),
-            noisy_posterior_deployed,
-            loses(2.0),
+            rounded_afterwards(coarse),
+            loses(1.5),
         ),
     ]
 

@@ -99,10 +99,13 @@ def smallest_sigma(specimen: Specimen) -> float:
 
 @torch.no_grad()
 def codes_used(specimen: Specimen) -> float:
-    """Return the share of codes used at the first level."""
+    """Return the share of codes used at the worst level."""
     assert specimen.validation is not None
     codes = specimen.subject.encode(specimen.validation).codes
-    return len(codes[..., 0].unique()) / len(books(specimen)[0])
+    shares = [
+        len(codes[..., level].unique()) / len(book) for level, book in enumerate(books(specimen))
+    ]
+    return min(shares)
 
 
 def books(specimen: Specimen) -> list[Tensor]:

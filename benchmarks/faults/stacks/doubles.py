@@ -20,7 +20,7 @@ def loud_and_floored(healthy: Trained, seed: int) -> Specimen:
     scale = scale.view(1, -1, 1, 1)
     train, held = scale * healthy.train, scale * healthy.validation
     torch.manual_seed(seed)
-    weights = {"mse": 1e-3, "kl": 1e-5}
+    weights = {"mse": 1e-3, "kl": 1e-7}
     model = Autoencoder(
         train.shape[1],
         32,
@@ -32,7 +32,7 @@ def loud_and_floored(healthy: Trained, seed: int) -> Specimen:
     )
     model.encoder = nn.Sequential(*model.encoder, Activated("relu"))
     fit(model, train, steps=350, learning_rate=healthy.learning_rate, seed=seed)
-    return specimen(healthy, model, train=train, validation=held, kl_weight=1e-2)
+    return specimen(healthy, model, train=train, validation=held, kl_weight=1e-4)
 
 
 def drifted_and_floored(healthy: Trained, seed: int) -> Specimen:

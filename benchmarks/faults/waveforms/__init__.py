@@ -18,7 +18,7 @@ MUTANTS: list[Mutant] = [
     measurement.wrong_metric("wave-ae"),
     *optimisation.mutants("wave-ae"),
     optimisation.batchnorm("wave-norm"),
-    *posterior.mutants("wave-vae", starving=30),
+    *posterior.mutants("wave-vae", starving=30, coarse=1.5, floor_beta=30),
     *codebook.mutants("wave-codec"),
     ceilings.renderer("wave-ae"),
     ceilings.goal("wave-codec", 40),

@@ -182,10 +182,8 @@ def leaking(healthy: Trained, seed: int) -> Specimen:
 
 def _leaked_gradient(specimen_: Specimen) -> float:
     """Return 1 when the critic carries a gradient at its own backward of the second step."""
-    step = specimen_.subject.training_step
     model = copy.deepcopy(specimen_.model)
     assert isinstance(model, AdversarialCodec)
-    assert step is not None
     play_step = Alternating(model, 1e-5, 1e-5)
     play_step(specimen_.train[:8])
     if not model.leaky:

@@ -47,7 +47,7 @@ DOUBLES = [
         "wave-codec",
         ("misalignment", "codebook-collapse"),
         late_and_collapsed,
-        both(_LATE, measures("share of codes used at level 1", codes_used, 0.3, None)),
+        both(_LATE, measures("share of codes used at the worst level", codes_used, 0.3, None)),
         plants=("misalignment", "codebook-collapse"),
     ),
 ]

@@ -14,6 +14,8 @@ from benchmarks.faults.convolutional.training import copied, fine_tune, specimen
 from torch import Tensor, nn
 
 STRIDE = 16
+CHUNK = 4
+"""Latent positions the streaming decoder sees at once."""
 
 
 def bank(kind: str) -> Callable[[Trained, int], Specimen]:
@@ -139,7 +141,7 @@ def seams(healthy: Trained, seed: int) -> Specimen:
     def forward(x: Tensor) -> Tensor:
         latent = model.encode(x)
         z = latent.mean if latent.quantized is None else latent.quantized
-        return torch.cat([model.decode(chunk) for chunk in z.split(8, -1)], -1)
+        return torch.cat([model.decode(chunk) for chunk in z.split(CHUNK, -1)], -1)
 
     return specimen(healthy, model, forward=forward)
 
@@ -152,7 +154,7 @@ def _border_error(specimen_: Specimen) -> float:
     with torch.no_grad():
         x_hat = forward(x) if forward is not None else reconstructed(specimen_)[1]
     position = torch.arange(x.shape[-1])
-    chunk = 8 * STRIDE
+    chunk = CHUNK * STRIDE
     near = ((position + 8) % chunk < 16) & (position > 8) & (position < x.shape[-1] - 8)
     error = (x_hat - x).square().mean((0, 1))
     return float(error[near].mean() / error[~near].mean())
@@ -166,10 +168,10 @@ def blur(healthy: Trained, seed: int) -> Specimen:
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
             self.inner = inner
-            self.register_buffer("kernel", torch.ones(1, 1, 9) / 9)
+            self.register_buffer("kernel", torch.ones(1, 1, 15) / 15)
 
         def forward(self, z: Tensor) -> Tensor:
-            return nn.functional.conv1d(self.inner(z), self.kernel, padding=4)
+            return nn.functional.conv1d(self.inner(z), self.kernel, padding=7)
 
     model.decoder = Smooth(model.decoder)
     return specimen(healthy, model, black=True)
@@ -220,7 +222,7 @@ def mutants(base: str) -> list[Mutant]:
             "blur",
             ("blur",),
             blur,
-            both(loses(1.0), measures("mid-band level, dB", _softness, -6.0, None)),
+            both(loses(1.0), measures("mid-band level, dB", _softness, -9.0, None)),
             black_box=True,
         ),
     ]
