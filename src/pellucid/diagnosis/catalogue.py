@@ -170,6 +170,9 @@ _ALL_OF_ERROR = (
 )
 """What a broken decoder or broken units make look wrong besides themselves."""
 
+_YOUNG = tuple(row for row in _ALL_OF_ERROR if row != "output-saturation")
+"""What a model that has hardly learned looks like; a dead head is no matter of the rate."""
+
 _BLUNT = ("under-training", "capacity-limit", "blur")
 """What any lost decibel can look like."""
 
@@ -213,7 +216,7 @@ ROWS: tuple[Row, ...] = (
         ("posterior-variance-floor", "free-bits-floor", "under-training", "blur"),
         plots=(kl_per_dimension.posterior_noise,)),
     Row("learning-rate", "H,M", Group.TRAINING, 3, learning_rate,
-        (*_ALL_OF_ERROR, "posterior-collapse", "codebook-collapse", "rate-starvation",
+        (*_YOUNG, "posterior-collapse", "codebook-collapse", "rate-starvation",
          "loss-imbalance", "commitment-drift", "batchnorm-gap"), plots=(history.training_history,)),
     Row("batchnorm-gap", "B,M", Group.TRAINING, 2, batchnorm_gap,
         (*_ALL_OF_ERROR, "range-mismatch", "path-mismatch")),
