@@ -9,7 +9,7 @@ from benchmarks.faults.convolutional.quantizer import ResidualVQ
 from benchmarks.faults.convolutional.spectra import mel_bank
 from benchmarks.faults.stacks.tissue import TILE, hyperion, mibi
 from benchmarks.faults.waveforms import speech as speech_module
-from benchmarks.faults.waveforms.bases import wave_ae
+from benchmarks.faults.waveforms.bases import LENGTH, wave_ae
 from benchmarks.faults.waveforms.spectral import Buzz
 
 CATALOGUE = set(
@@ -55,9 +55,10 @@ def test_enough_of_everything():
 
 
 def test_speech_is_active_in_range_and_no_segment_is_shared():
-    data = speech_module.speech(512, 64, 32)
-    assert data.train.shape == (64, 1, 512)
-    assert data.validation.shape == (32, 1, 512)
+    data = speech_module.speech(LENGTH)
+    assert data.train.shape[1:] == data.validation.shape[1:] == (1, LENGTH)
+    assert len(data.train) > 1000
+    assert len(data.validation) > 200
     assert float(data.train.abs().max()) <= 1
     assert float(data.train.square().mean((1, 2)).min()) > 0
     assert float(torch.cdist(data.validation.flatten(1), data.train.flatten(1)).min()) > 0

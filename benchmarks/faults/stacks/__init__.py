@@ -13,7 +13,7 @@ MUTANTS: list[Mutant] = [
     *channels.mutants("stack-ae"),
     *measurement.mutants("stack-ae"),
     *optimisation.mutants("stack-ae"),
-    *posterior.mutants("stack-vae", starving=150, coarse=4.0, floor_beta=150),
+    *posterior.mutants("stack-vae", starving=150, coarse=4.0, floor_beta=300),
     *codebook.mutants("stack-vq"),
     ceilings.renderer("stack-ae"),
     ceilings.goal("stack-vq", 30),

@@ -17,6 +17,8 @@ from torch import Tensor
 LIBRISPEECH = Path(__file__).parents[3].parent / "shared" / "datasets" / "librispeech"
 RATE = 16000.0
 RMS = 0.1
+SECONDS = 5
+"""How much of an utterance is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +49,7 @@ def _segments(files: list[str], length: int, count: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     each = math.ceil(count / len(files))
     for file in files:
-        wave, rate = soundfile.read(LIBRISPEECH / file, dtype="float32")
+        wave, rate = soundfile.read(LIBRISPEECH / file, frames=SECONDS * int(RATE), dtype="float32")
         assert rate == RATE
         x = torch.from_numpy(wave)
         x = RMS * x / x.square().mean().sqrt()
