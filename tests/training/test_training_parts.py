@@ -164,7 +164,7 @@ def test_a_lagged_agreement_freezes_the_weights_until_it_is_read():
     answers, values = [], []
     for bad in (False, True, False):
         weight.grad = torch.ones(3) * (math.nan if bad else 1)
-        answers.append(agreement.exchange(torch.tensor(bad), optimizer)[0])
+        answers.append(agreement.exchange(torch.tensor(bad), [optimizer])[0])
         optimizer.step()
         values.append(weight[0].item())
     assert answers == [False, False, True]

@@ -51,10 +51,13 @@ def quantise(
     Args:
         z_ND: (N, D) float32 rows.
         codebooks: one per level.
-        learn: initialise, restart and update codebook statistics.
+        learn: initialise, restart and update codebook statistics; codebooks in eval mode, which
+            a second stage of training freezes, never do.
         used_N: (N,) how many levels each row's sum takes, ≥ 1; None takes all. Every level still
             learns from all rows.
     """
+    codebooks = list(codebooks)
+    learn = learn and all(codebook.training for codebook in codebooks)
     left_ND = z_ND.detach()
     vectors_ND, remainder_ND = torch.zeros_like(left_ND), torch.zeros_like(left_ND)
     squares_N = left_ND.new_zeros(left_ND.shape[0])

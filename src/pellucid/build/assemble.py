@@ -17,7 +17,8 @@ from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.nn import DECODERS, ENCODERS
 from pellucid.nn.head import Head, head_reach
-from pellucid.objectives import TERMS
+from pellucid.objectives import ADVERSARIAL, FEATURES, TERMS
+from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.objective import Objective, Weighted
 from pellucid.objectives.term import Term
 from pellucid.recipe import Recipe
@@ -122,7 +123,7 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
 
 
 def build_objective(recipe: Recipe) -> Objective:
-    """Build the weighted sum of terms.
+    """Build the weighted sum of terms, and its balancer where the recipe has one.
 
     Raises:
         RecipeError: for an unknown term, a missing or wrong weight.
@@ -139,7 +140,14 @@ def build_objective(recipe: Recipe) -> Objective:
         weight = check_keywords(Weighted, {"weight": node["weight"]}, where=where, given=given)
         rest = {key: value for key, value in node.items() if key != "weight"}
         terms[name] = Weighted(_term(name, rest, facts), **weight)
-    return Objective(terms, facts.value_range)
+    return Objective(terms, facts.value_range, _balancer(recipe))
+
+
+def _balancer(recipe: Recipe) -> Balancer | None:
+    if recipe.balancer is None:
+        return None
+    names = [*recipe.objective, *([] if recipe.adversary is None else (ADVERSARIAL, FEATURES))]
+    return call(Balancer, recipe.balancer, where="balancer", given={"names": names})
 
 
 def _term(name: str, node: Mapping[str, Any], facts: DataFacts) -> Term:

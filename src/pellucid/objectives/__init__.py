@@ -1,5 +1,14 @@
 """Objectives: weighted sums of named terms, each a module (x_hat, target) → scalar."""
 
+from pellucid.objectives.adversarial import (
+    ADVERSARIAL,
+    FEATURES,
+    GanLoss,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
@@ -21,13 +30,17 @@ TERMS: dict[str, type[Term]] = {
 }
 
 __all__ = [
+    "ADVERSARIAL",
+    "FEATURES",
     "L1",
     "L2",
     "STFT",
     "TERMS",
+    "Balancer",
     "Charbonnier",
     "Edge",
     "FocalFrequency",
+    "GanLoss",
     "GradientShare",
     "LogMel",
     "MSSSIMLoss",
@@ -36,5 +49,8 @@ __all__ = [
     "SSIMLoss",
     "Term",
     "Weighted",
+    "discriminator_loss",
+    "feature_matching",
+    "generator_loss",
     "gradient_shares",
 ]

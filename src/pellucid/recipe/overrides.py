@@ -41,6 +41,9 @@ def apply_overrides(
         RecipeError: for an unknown section, with the nearest name.
     """
     node = recipe.to_node()
+    for name, section in (sections or {}).items():
+        if section == {} and name in Recipe.model_fields:
+            node.setdefault(name, {})  # `balancer={}` asks for the section's defaults
     pairs = [parse_override(text) for text in overrides]
     pairs += list(_flatten(sections or {}))
     # kinds first, so that `bottleneck.codes=64 bottleneck.kind=vq` works in either order

@@ -24,6 +24,9 @@ class Recipe(BaseModel):
         bottleneck: keywords of the bottleneck (`kind: vq`, …), its penalties' weights included.
         decoder: keywords of the decoder.
         objective: term name → its keywords and `weight`; weight 0 means observe.
+        balancer: keywords of the gradient balancer, {} for its defaults; absent, the weights of
+            terms are plain multipliers.
+        adversary: `discriminators` (name → keywords) and keywords of the adversary; absent, none.
         training: keywords of the training loop.
         evaluation: keywords of the evaluation.
     """
@@ -37,6 +40,8 @@ class Recipe(BaseModel):
     bottleneck: Node
     decoder: Node
     objective: dict[str, Node]
+    balancer: Node | None = None
+    adversary: Node | None = None
     training: Node = Field(default_factory=dict)
     evaluation: Node = Field(default_factory=dict)
 
@@ -69,5 +74,6 @@ class Recipe(BaseModel):
             ) from error
 
     def to_node(self) -> Node:
-        """Return plain nested dictionaries, ready for `dump_yaml`."""
-        return copy.deepcopy(self.model_dump())
+        """Return plain nested dictionaries, ready for `dump_yaml`; absent sections stay absent."""
+        node = copy.deepcopy(self.model_dump())
+        return {key: value for key, value in node.items() if value is not None}

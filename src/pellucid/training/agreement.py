@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -25,12 +27,14 @@ class StepAgreement:
         self._bad: Tensor | None = None
         self._pending: tuple[Tensor, torch.cuda.Event | None] | None = None
 
-    def exchange(self, bad: Tensor, optimizer: torch.optim.Optimizer) -> tuple[bool, bool]:
+    def exchange(
+        self, bad: Tensor, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> tuple[bool, bool]:
         """Return (bad, stop) of this step, or of the step before when lagged.
 
         Args:
             bad: scalar bool, whether this process met a non-finite value.
-            optimizer: the optimiser about to step.
+            optimizers: those about to step; all of them step, or none.
         """
         flags = torch.stack((bad.float(), torch.full_like(bad, self.stop_requested).float()))
         if dist.is_initialized() and dist.get_world_size() > 1:
@@ -38,7 +42,8 @@ class StepAgreement:
         if not self.lagged:
             return _read(flags)
         self._bad = flags[0] if self._bad is None else torch.maximum(self._bad, flags[0])
-        optimizer.found_inf = self._bad  # type: ignore[attr-defined]
+        for optimizer in optimizers:
+            optimizer.found_inf = self._bad  # type: ignore[attr-defined]
         before, self._pending = self._pending, _to_host(flags)
         return (False, False) if before is None else _read(*before)
 

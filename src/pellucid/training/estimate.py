@@ -18,10 +18,11 @@ from pellucid.training import rng
 from pellucid.training.batches import training_loader
 from pellucid.training.ema import WeightAverage
 from pellucid.training.fit import fit
-from pellucid.training.forward import run_forward
 from pellucid.training.layout import arrange_model, to_layout
 from pellucid.training.machine import limited_threads
+from pellucid.training.opponent import Opponent
 from pellucid.training.optimizer import build_optimizer
+from pellucid.training.plain_step import plain_step
 from pellucid.training.plan import Machine, Plan, plan_from
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from pellucid.models.autoencoder import Autoencoder
     from pellucid.objectives.objective import Objective
+    from pellucid.training.adversary import Adversary
 
 _WARM_UP, _MEASURED = 2, 5
 
@@ -38,13 +40,14 @@ class Estimate:
     """What training would take. Validation, checkpoints and start-up come on top.
 
     Args:
-        parameters: learned numbers.
-        weight_bytes: parameters and buffers.
+        parameters: learned numbers of the autoencoder.
+        weight_bytes: parameters and buffers, a discriminator's included.
         optimizer_bytes: AdamW's moments, and the average of weights where one is kept.
         peak_memory_bytes: on CUDA what the steps allocated at most; on the CPU the most this
             process ever held, libraries and opened data included
             (None where the system does not say).
-        seconds_per_step: median of a few measured optimiser steps, loading included.
+        seconds_per_step: median of a few measured optimiser steps, loading included; with an
+            adversary the mean over the steps before and after its start.
         steps: of the whole run.
         total_seconds: seconds_per_step · steps.
         processor_hours: total time × processors used: GPUs, or CPU threads.
@@ -79,6 +82,7 @@ def estimate(
     objective: Objective,
     train_set: Dataset[Any],
     *,
+    adversary: Adversary | None = None,
     seed: int = 0,
     price_per_hour: float | None = None,
     keywords: Mapping[str, Any] | None = None,
@@ -89,6 +93,7 @@ def estimate(
         autoencoder: the model; untouched.
         objective: its objective; untouched.
         train_set: the real data.
+        adversary: a discriminator to play against, or None; untouched.
         seed: as for `fit`.
         price_per_hour: price of this machine.
         keywords: training keywords as for `fit`.
@@ -111,10 +116,22 @@ def estimate(
             weight_decay=plan.weight_decay,
         )
         average = WeightAverage(model, decay=plan.ema_decay) if plan.ema_decay else None
-        seconds = _time_steps(model, terms, train_set, optimizer, average, plan, machine)
+        opponent = None if adversary is None else _opponent(copy.deepcopy(adversary), plan, machine)
+
+        def timed(rival: Opponent | None) -> float:
+            return _time_steps(model, terms, train_set, optimizer, average, rival, plan, machine)
+
+        alone = 1.0 if adversary is None else min(1.0, adversary.start_step / plan.steps)
+        if machine.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(machine.device)
+        seconds = timed(None) * alone if alone > 0 else 0.0
+        seconds += timed(opponent) * (1 - alone) if alone < 1 else 0.0
         peak = _peak_memory(machine.device)
     weights = [*model.parameters(), *model.buffers()]
     states = [v for state in optimizer.state.values() for v in state.values()]
+    if opponent is not None:
+        weights += [*opponent.discriminator.parameters()]
+        states += [v for state in opponent.optimizer.state.values() for v in state.values()]
     if average is not None:
         states += list(average.state_dict().values())
     hours = seconds * plan.steps / 3600
@@ -142,37 +159,55 @@ def _time_steps(
     train_set: Dataset[Any],
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None,
+    opponent: Opponent | None,
     plan: Plan,
     machine: Machine,
 ) -> float:
     """Return the median seconds of an optimiser step after a warm-up."""
-    if machine.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(machine.device)
     order = EpochOrder(len(train_set), plan.batch_size, plan.seed, machine.rank, machine.world)  # type: ignore[arg-type]
     count = (_WARM_UP + _MEASURED) * plan.accumulate
     batches = iter(
         training_loader(train_set, order, count=count, workers=plan.workers, pin_memory=False)
     )
+    start = 0 if opponent is None else opponent.adversary.start_step
     durations = []
-    for step in range(_WARM_UP + _MEASURED):
+    for step in range(start, start + _WARM_UP + _MEASURED):
         began = time.perf_counter()
-        model.bottleneck.at_step(step)
-        optimizer.zero_grad()
-        for _ in range(plan.accumulate):
-            batch = next(batches)
-            batch = {k: v.to(machine.device) for k, v in batch.items() if torch.is_tensor(v)}
-            batch = to_layout(batch, channels_last=plan.channels_last)
-            forward = run_forward(model, objective, batch, precision=machine.precision)
-            (forward.objective.total / plan.accumulate).backward()
-        if plan.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-        optimizer.step()
+        plain_step(
+            model,
+            objective,
+            optimizer,
+            (_placed(next(batches), plan, machine) for _ in range(plan.accumulate)),
+            accumulate=plan.accumulate,
+            precision=machine.precision,
+            clip_norm=plan.clip_norm,
+            opponent=opponent,
+            step=step,
+        )
         if average is not None:
             average.update(step + 1)
         if machine.device.type == "cuda":
             torch.cuda.synchronize(machine.device)
         durations.append(time.perf_counter() - began)
     return sorted(durations[_WARM_UP:])[_MEASURED // 2]
+
+
+def _placed(batch: dict[str, Any], plan: Plan, machine: Machine) -> dict[str, Any]:
+    batch = {k: v.to(machine.device) for k, v in batch.items() if torch.is_tensor(v)}
+    return to_layout(batch, channels_last=plan.channels_last)
+
+
+def _opponent(adversary: Adversary, plan: Plan, machine: Machine) -> Opponent:
+    opponent = Opponent(
+        adversary,
+        steps=plan.steps,
+        warmup_steps=plan.warmup_steps,
+        final_learning_rate=plan.final_learning_rate,
+        accumulate=plan.accumulate,
+        precision=machine.precision,
+    )
+    opponent.prepare(machine.device, None)
+    return opponent
 
 
 def _peak_memory(device: torch.device) -> int | None:

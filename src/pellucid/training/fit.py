@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pellucid.models.autoencoder import Autoencoder
     from pellucid.objectives.objective import Objective
+    from pellucid.training.adversary import Adversary
 
 
 def fit(
@@ -34,6 +35,7 @@ def fit(
     folder: RunFolder,
     *,
     value_range: ValueRange,
+    adversary: Adversary | None = None,
     seed: int = 0,
     steps: int = 1000,
     batch_size: int = 32,
@@ -74,6 +76,7 @@ def fit(
         validation_set: answers to an index; None trains without validation and keeps the last.
         folder: the run.
         value_range: the model's range.
+        adversary: a discriminator to play against, and when; it is trained in place.
         seed: order of the data and all random draws; process r draws from seed + r.
         steps: optimiser steps of the whole run.
         batch_size: samples per forward pass and process.
@@ -118,7 +121,9 @@ def fit(
     connect_processes(machine.device, machine.world)
     with quiet(), limited_threads(plan.threads) as count:
         return run_session(
-            Subjects(autoencoder, objective, train_set, validation_set, folder, value_range),
+            Subjects(
+                autoencoder, objective, train_set, validation_set, folder, value_range, adversary
+            ),
             plan,
             machine,
             environment=environment(

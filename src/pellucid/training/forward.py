@@ -13,6 +13,7 @@ from pellucid.models.precision import autocast_for
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder, AutoencoderOutput
     from pellucid.objectives.objective import Objective, ObjectiveOutput
+    from pellucid.training.opponent import Contest, Rival
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Forward:
         output: the autoencoder's output.
         x_hat: the reconstruction in float32, the tensor that the objective saw.
         objective: total and terms.
+        contest: what the discriminator made of it, or None where none plays.
     """
 
     output: AutoencoderOutput
     x_hat: Tensor
     objective: ObjectiveOutput
+    contest: Contest | None = None
 
 
 def run_forward(
@@ -36,6 +39,7 @@ def run_forward(
     batch: Mapping[str, Any],
     *,
     precision: Literal["float32", "bf16"],
+    rival: Rival | None = None,
 ) -> Forward:
     """Compute reconstruction and objective of one batch.
 
@@ -47,12 +51,17 @@ def run_forward(
         objective: the weighted sum of terms.
         batch: "x" and "target", on the model's device and in its memory layout.
         precision: the resolved number format.
+        rival: the other player in this step; validation has none, so that its total means the same
+            before and after an adversary starts.
     """
     x = batch["x"]
     with autocast_for(x.device, precision):
         output = autoencoder(x)
     x_hat = output.x_hat.float()
-    return Forward(output, x_hat, objective(x_hat, batch["target"], output.penalties))
+    contest = None if rival is None else rival(x_hat, batch["target"])
+    asked = None if contest is None else contest.terms
+    total = objective(x_hat, batch["target"], output.penalties, asked)
+    return Forward(output, x_hat, total, contest)
 
 
 def named_scalars(forward: Forward) -> dict[str, Tensor]:
@@ -64,4 +73,7 @@ def named_scalars(forward: Forward) -> dict[str, Tensor]:
     for name, metric in forward.output.metrics.items():
         if metric.numel() == 1:
             values[f"bottleneck.{name}"] = metric.detach().reshape(())
+    if forward.contest is not None:
+        for name, value in forward.contest.scalars.items():
+            values[f"adversary.{name}"] = value
     return values

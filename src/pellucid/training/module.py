@@ -10,21 +10,23 @@ import lightning
 import torch
 from torch import Tensor
 
-from pellucid.errors import RunError
 from pellucid.objectives.gradient_shares import gradient_shares
 from pellucid.run_folder import RunFolder
 from pellucid.training import rng
 from pellucid.training.agreement import StepAgreement
 from pellucid.training.ema import WeightAverage
 from pellucid.training.forward import Forward, named_scalars, run_forward
+from pellucid.training.freezing import freeze_encoder
 from pellucid.training.layout import to_layout
 from pellucid.training.nonfinite import Recorded, explain
 from pellucid.training.optimizer import build_optimizer, learning_rate_factor, match_layout
 from pellucid.training.selection import Selection
+from pellucid.training.state_tree import check_shapes
 
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
     from pellucid.objectives.objective import Objective
+    from pellucid.training.opponent import Opponent
 
 
 class TrainingModule(lightning.LightningModule):
@@ -38,6 +40,8 @@ class TrainingModule(lightning.LightningModule):
     Args:
         autoencoder: the model.
         objective: the weighted sum of terms.
+        opponent: the other player of an adversarial training, or None; it is no part of this module
+            and takes its own step beside this one.
         folder: where a bad batch is saved.
         learning_rate: base learning rate of AdamW.
         betas: AdamW's moment decays.
@@ -60,6 +64,7 @@ class TrainingModule(lightning.LightningModule):
         self,
         autoencoder: Autoencoder,
         objective: Objective,
+        opponent: Opponent | None,
         *,
         folder: RunFolder,
         learning_rate: float,
@@ -81,6 +86,7 @@ class TrainingModule(lightning.LightningModule):
         super().__init__()
         self.autoencoder = autoencoder
         self.objective = objective
+        self.opponent = opponent
         self.folder = folder
         self.base_learning_rate, self.betas, self.weight_decay = learning_rate, betas, weight_decay
         self.steps, self.warmup_steps = steps, warmup_steps
@@ -132,6 +138,9 @@ class TrainingModule(lightning.LightningModule):
         match_layout(self.trainer.optimizers[0])
         if self.ema_decay is not None:
             self.average = WeightAverage(self.autoencoder, decay=self.ema_decay)
+        if self.opponent is not None:
+            restored = self._restored["adversary"] if self._restored is not None else None
+            self.opponent.prepare(self.device, restored)
         if self._restored is None:
             rng.seed_all(self.seed + self.global_rank)
         else:
@@ -150,7 +159,14 @@ class TrainingModule(lightning.LightningModule):
         batch = to_layout(batch, channels_last=self.channels_last)
         self.autoencoder.bottleneck.at_step(self.step)
         self._window.append(Recorded.of(batch))
-        forward = run_forward(self.autoencoder, self.objective, batch, precision=self.compute)
+        rival = None
+        if self.opponent is not None:
+            rival = self.opponent.at(self.step)
+            if rival is not None and self.opponent.adversary.freeze_encoder:
+                freeze_encoder(self.autoencoder)
+        forward = run_forward(
+            self.autoencoder, self.objective, batch, precision=self.compute, rival=rival
+        )
         if self._shares_due():
             self.rare_scalars = _gradient_shares(forward)
         self.scalars = named_scalars(forward)
@@ -166,8 +182,12 @@ class TrainingModule(lightning.LightningModule):
         parameters = [p for p in self.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])  # type: ignore[misc]
         # one sum is finite exactly when all its parts are
-        finite = torch.isfinite(norm + torch.stack(self._losses).sum())
-        bad, self.stop = self.agreement.exchange(~finite, optimizer)
+        watched = norm + torch.stack(self._losses).sum()
+        optimizers = [optimizer]
+        if self.opponent is not None:
+            watched = watched + self.opponent.gradient_norm()
+            optimizers.append(self.opponent.optimizer)
+        bad, self.stop = self.agreement.exchange(~torch.isfinite(watched), optimizers)
         if bad:
             self._raise(one_step_ago=self.agreement.lagged)
         if self.clip_norm is not None:
@@ -190,6 +210,8 @@ class TrainingModule(lightning.LightningModule):
         measured = self._shares_due()
         before = [p.detach().clone() for p in self.parameters()] if measured else []
         optimizer.step(closure=optimizer_closure)
+        if self.opponent is not None:
+            self.opponent.take_step(self.step)
         if measured:
             self.rare_scalars["update_ratio"] = _update_ratio(before, list(self.parameters()))
         self.step += 1
@@ -230,6 +252,7 @@ class TrainingModule(lightning.LightningModule):
             self.autoencoder,
             self.objective,
             window,
+            opponent=self.opponent,
             precision=self.compute,
             folder=self.folder,
             step=self.step + (0 if one_step_ago else 1),
@@ -252,6 +275,8 @@ class TrainingModule(lightning.LightningModule):
             return
         checkpoint["rng"] = rng.capture_all(self.device)
         checkpoint["ema"] = self.average.state_dict() if self.average is not None else None
+        if self.opponent is not None:
+            checkpoint["adversary"] = self.opponent.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take over step, clock, selection, generators and average.
@@ -259,12 +284,16 @@ class TrainingModule(lightning.LightningModule):
         Raises:
             RunError: when the checkpoint belongs to another model or another run.
         """
-        _check_shapes(checkpoint["state_dict"], self.state_dict())
+        check_shapes(checkpoint["state_dict"], self.state_dict(), what="model")
         progress = checkpoint["progress"]
         self.step = self.saved_step = progress["step"]
         self.seconds_before = progress["seconds"]
         self.selection.load_state_dict(progress["selection"])
-        self._restored = {"rng": checkpoint["rng"], "ema": checkpoint["ema"]}
+        self._restored = {
+            "rng": checkpoint["rng"],
+            "ema": checkpoint["ema"],
+            "adversary": checkpoint.get("adversary"),  # it may join a run that began without one
+        }
 
 
 def _gradient_shares(forward: Forward) -> dict[str, float]:
@@ -281,17 +310,3 @@ def _update_ratio(before: list[Tensor], after: list[torch.nn.Parameter]) -> floa
         [new.detach() - old for old, new in zip(before, after, strict=True)]
     )
     return float(moved / torch.nn.utils.get_total_norm(before).clamp_min(1e-12))
-
-
-def _check_shapes(stored: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    for name in sorted(stored.keys() | own.keys()):
-        found = tuple(stored[name].shape) if name in stored else "nothing"
-        expected = tuple(own[name].shape) if name in own else "nothing"
-        if found != expected:
-            raise RunError(
-                "this checkpoint belongs to another model",
-                where=name,
-                expected=expected,
-                found=found,
-                hint="resume with the recipe that started the run",
-            )

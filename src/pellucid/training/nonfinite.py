@@ -20,6 +20,7 @@ from pellucid.training.forward import run_forward
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
     from pellucid.objectives.objective import Objective
+    from pellucid.training.opponent import Opponent, Rival
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ def explain(
     objective: Objective,
     window: list[Recorded],
     *,
+    opponent: Opponent | None,
     precision: Literal["float32", "bf16"],
     folder: RunFolder,
     step: int,
@@ -54,6 +56,7 @@ def explain(
         autoencoder: the model with the weights before the bad update.
         objective: its objective.
         window: the micro-batches of the step.
+        opponent: the other player, or None.
         precision: the resolved number format.
         folder: where the batches are saved.
         step: the optimiser step that was not taken.
@@ -62,13 +65,18 @@ def explain(
     if dist.is_initialized() and dist.get_world_size() > 1:
         # in train mode a bottleneck shares its statistics, and the others may replay less
         autoencoder.eval()
+        objective.eval()  # a balancer shares its norms
     path = folder.path / "nonfinite" / f"step-{step:06d}-rank-{rank}.safetensors"
     _save(window, path, step)
     found = _first_bad_weight(autoencoder)
+    rival = None
+    if opponent is not None:
+        found = found or _first_bad_weight(opponent.discriminator, of=" of the discriminator")
+        rival = opponent.at(step - 1)
     for number, recorded in enumerate(window):
         if found is not None:
             break
-        found = _replay(autoencoder, objective, recorded, precision)
+        found = _replay(autoencoder, objective, recorded, precision, rival)
         if found is not None and len(window) > 1:
             found += f" (micro-batch {number + 1} of {len(window)})"
     return NonFiniteError(
@@ -87,6 +95,7 @@ def _replay(
     objective: Objective,
     recorded: Recorded,
     precision: Literal["float32", "bf16"],
+    rival: Rival | None,
 ) -> str | None:
     for name in ("x", "target"):
         if not recorded.batch[name].isfinite().all():
@@ -96,7 +105,11 @@ def _replay(
         torch.cuda.set_rng_state(recorded.cuda_rng, recorded.batch["x"].device)
     autoencoder.zero_grad(set_to_none=True)
     with _watched(autoencoder) as bad, torch.enable_grad():
-        forward = run_forward(autoencoder, objective, recorded.batch, precision=precision)
+        forward = run_forward(
+            autoencoder, objective, recorded.batch, precision=precision, rival=rival
+        )
+        if forward.contest is not None and not forward.contest.scalars["loss"].isfinite():
+            bad.append("the discriminator's loss")
         for name, term in forward.objective.terms.items():
             if not term.value.isfinite().all():
                 bad.append(f"the value of term '{name}'")
@@ -142,10 +155,10 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def _first_bad_weight(model: nn.Module) -> str | None:
+def _first_bad_weight(model: nn.Module, of: str = "") -> str | None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            return f"the weight '{name}' itself, before this step"
+            return f"the weight '{name}'{of} itself, before this step"
     return None
 
 

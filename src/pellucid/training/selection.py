@@ -22,6 +22,8 @@ class Selection:
     Args:
         monitor: the metric's logged name, or None to follow nothing and keep the last weights.
         patience: validations without improvement before training stops, or None.
+        since: the step at which the objective changes (an adversary starts). Up to it patience is
+            not spent, and after it the search for the best begins again.
         best: the best value so far.
         best_step: its step.
         stale: validations since then.
@@ -29,6 +31,7 @@ class Selection:
 
     monitor: str | None
     patience: int | None = None
+    since: int = 0
     best: float | None = None
     best_step: int | None = None
     stale: int = 0
@@ -57,11 +60,13 @@ class Selection:
         """Take in one validation; return whether it is the best so far. NaN never is."""
         if self.monitor is None:
             return False
+        if self.best_step is not None and self.best_step <= self.since < step:
+            self.best = self.best_step = None
         value = values[self.monitor]
         if self._improves(value):
             self.best, self.best_step, self.stale = value, step, 0
             return True
-        self.stale += 1
+        self.stale += step > self.since
         return False
 
     def _improves(self, value: float) -> bool:

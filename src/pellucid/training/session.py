@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import DDPStrategy
 
 from pellucid.data.order import EpochOrder
-from pellucid.errors import RunError
+from pellucid.errors import RecipeError, RunError
 from pellucid.functional.value_range import ValueRange
 from pellucid.run_folder import RunFolder
 from pellucid.training.batches import training_loader, validation_loader
@@ -26,6 +26,7 @@ from pellucid.training.interrupt import Interrupting
 from pellucid.training.journal import Journal, Speed
 from pellucid.training.layout import arrange_model
 from pellucid.training.module import TrainingModule
+from pellucid.training.opponent import Opponent
 from pellucid.training.plan import Machine, Plan
 from pellucid.training.progress import ProgressBar
 from pellucid.training.record import FitResult, RunRecord, monitored
@@ -35,6 +36,7 @@ from pellucid.training.selection import Selection
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
     from pellucid.objectives.objective import Objective
+    from pellucid.training.adversary import Adversary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Subjects:
     validation_set: Any | None
     folder: RunFolder
     value_range: ValueRange
+    adversary: Adversary | None = None
 
 
 def run_session(
@@ -64,7 +67,10 @@ def run_session(
     order = EpochOrder(samples, plan.batch_size, plan.seed, machine.rank, machine.world)
     at = standing(folder, plan, machine, resume=resume, samples=samples)
     followed = plan.monitor if subjects.validation_set is not None else None
-    selection = Selection(followed, plan.patience)
+    adversary = subjects.adversary
+    selection = Selection(
+        followed, plan.patience, since=0 if adversary is None else adversary.start_step
+    )
     record = RunRecord(
         folder,
         environment=environment,
@@ -93,6 +99,7 @@ def build_module(
     return TrainingModule(
         subjects.autoencoder,
         subjects.objective,
+        build_opponent(subjects.adversary, plan, machine),
         folder=subjects.folder,
         selection=selection,
         learning_rate=plan.learning_rate,
@@ -109,6 +116,31 @@ def build_module(
         fingerprint=plan.fingerprint(samples=len(subjects.train_set), world=machine.world),
         shares_every=plan.gradient_shares_every,
         lagged_check=machine.device.type == "cuda",
+    )
+
+
+def build_opponent(adversary: Adversary | None, plan: Plan, machine: Machine) -> Opponent | None:
+    """Build the second player of a plan, if there is one.
+
+    Raises:
+        RecipeError: when it would start after the last step.
+    """
+    if adversary is None:
+        return None
+    if adversary.start_step >= plan.steps:
+        raise RecipeError(
+            "the adversary would never start",
+            where="adversary.start_step",
+            expected=f"below training.steps = {plan.steps}",
+            found=adversary.start_step,
+        )
+    return Opponent(
+        adversary,
+        steps=plan.steps,
+        warmup_steps=plan.warmup_steps,
+        final_learning_rate=plan.final_learning_rate,
+        accumulate=plan.accumulate,
+        precision=machine.precision,
     )
 
 

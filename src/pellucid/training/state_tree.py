@@ -58,6 +58,25 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     raise RunError("the stored state is damaged", found=f"{tag}: {content!r}"[:200])
 
 
+def check_shapes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], *, what: str) -> None:
+    """Refuse stored tensors that belong to another network.
+
+    Raises:
+        RunError: naming the first tensor that is missing, too many or of another shape.
+    """
+    for name in sorted(stored.keys() | own.keys()):
+        found = tuple(stored[name].shape) if name in stored else "nothing"
+        expected = tuple(own[name].shape) if name in own else "nothing"
+        if found != expected:
+            raise RunError(
+                f"this checkpoint belongs to another {what}",
+                where=name,
+                expected=expected,
+                found=found,
+                hint="resume with the recipe that started the run",
+            )
+
+
 def _pack(node: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, Tensor):
         name = _free_name("/".join(path) or "tensor", tensors)

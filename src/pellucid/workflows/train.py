@@ -12,6 +12,7 @@ from typing import Any
 from pellucid.errors import RecipeError, RunError
 from pellucid.recipe import Recipe, apply_overrides, dump_yaml, load_recipe
 from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.workflows.code_tables import fit_code_tables
 from pellucid.workflows.evaluate import evaluate as evaluate_run
 from pellucid.workflows.evaluate import evaluation_keywords
 from pellucid.workflows.report import report as write_report
@@ -25,6 +26,7 @@ _GIVEN_TO_FIT = (
     "validation_set",
     "folder",
     "value_range",
+    "adversary",
     "seed",
     "resume",
     "progress",
@@ -41,6 +43,8 @@ def train(
     bottleneck: Mapping[str, Any] | None = None,
     decoder: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
+    balancer: Mapping[str, Any] | None = None,
+    adversary: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
@@ -58,6 +62,8 @@ def train(
         bottleneck: see `data`.
         decoder: see `data`.
         objective: see `data`.
+        balancer: see `data`.
+        adversary: see `data`.
         training: see `data`.
         evaluation: see `data`.
         out: the run folder; by default the next free `runs/NAME-N`.
@@ -76,6 +82,8 @@ def train(
         "bottleneck": bottleneck,
         "decoder": decoder,
         "objective": objective,
+        "balancer": balancer,
+        "adversary": adversary,
         "training": training,
         "evaluation": evaluation,
     }
@@ -113,7 +121,7 @@ def resume(
             raise RunError(
                 f"a resumed run cannot change '{section}'",
                 where=opened.path,
-                expected="overrides of objective, training or evaluation",
+                expected="overrides of objective, balancer, adversary, training or evaluation",
                 hint="train a new run instead",
             )
     return fit_into(final, opened.folder, resume=True, evaluate=evaluate, progress=progress)
@@ -132,6 +140,7 @@ def estimate(
         overrides: texts like "training.batch_size=64".
         price: price of this machine per hour, in any currency; None leaves the cost out.
     """
+    from pellucid.build.adversary import build_adversary
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
     from pellucid.training.estimate import estimate as estimate_training
 
@@ -143,6 +152,7 @@ def estimate(
         build_autoencoder(final),
         build_objective(final),
         data.train,
+        adversary=build_adversary(final),
         seed=final.seed,
         price_per_hour=price,
         keywords=keywords,
@@ -174,6 +184,7 @@ def fit_into(
     Raises:
         RunError: when the weights belong to another model.
     """
+    from pellucid.build.adversary import build_adversary
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
     from pellucid.models.weights import load_weights
     from pellucid.training.fit import fit
@@ -185,6 +196,7 @@ def fit_into(
     if weights is not None:
         load_weights(autoencoder, weights)
     objective = build_objective(recipe)
+    adversary = build_adversary(recipe)
     data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
     fresh = not folder.path.exists()
@@ -198,6 +210,7 @@ def fit_into(
             data.validation,
             folder,
             value_range=data.value_range,
+            adversary=adversary,
             seed=recipe.seed,
             resume=resume,
             progress=progress,
@@ -208,8 +221,10 @@ def fit_into(
         if fresh and run.is_main_process and not (folder.checkpoints / "last").exists():
             shutil.rmtree(folder.path)
         raise
-    if run.is_main_process and evaluate:
+    if run.is_main_process:
         run = Run.open(folder.path)
+        fit_code_tables(run, data=data, progress=progress)
+    if run.is_main_process and evaluate:
         evaluate_run(run, progress=progress)
         write_report(run)
     return run
