@@ -92,19 +92,6 @@ def pack(stream: Stream, tables: ContextTables | None = None) -> bytes:
     return body + zlib.crc32(body).to_bytes(_CRC, "little")
 
 
-def payload_bytes(data: bytes) -> int:
-    """Return how many bytes of a stream are coded codes, the rest being header and checksum.
-
-    Raises:
-        BitstreamError: when its opening is wrong.
-    """
-    axes = 1 if _KINDS[_opening(data, None) >> 1] == "audio" else 2
-    size, at = 0, _FIXED
-    for _ in range(1 + 2 * (axes + 1) + 2):
-        size, at = read_varint(data, at)
-    return size
-
-
 def unpack(
     data: bytes,
     tables: ContextTables | None = None,
