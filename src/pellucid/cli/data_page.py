@@ -10,11 +10,29 @@ from pellucid.cli.console import facts, number, out
 
 def print_data_report(report: Mapping[str, Any]) -> None:
     """Print what a source holds, what is wrong with it and which recipe fits."""
+    rows = _clip_rows(report) if report["kind"] == "audio" else _image_rows(report)
+    facts({name: value for name, value in rows.items() if value != ""}, title=report["source"])
+    for reason, entry in report["skipped"].items():
+        out.print(f"[yellow]skipped {entry['count']}[/]: {reason}")
+        for example in entry["examples"]:
+            out.print(f"  {example}", markup=False, highlight=False)
+    for remark in report["remarks"]:
+        out.print(f"[yellow]note[/] {remark}")
+    for suggestion in report["suggestions"]:
+        out.print(f"\n[bold]{suggestion['recipe']}[/] fits: {suggestion['why']}")
+        out.print(f"  [cyan]{suggestion['command']}[/]", soft_wrap=True)
+
+
+def _found(report: Mapping[str, Any]) -> str:
     found = f"{report['count']} usable of {report['examined']} read"
     if report["examined"] < report["found"]:
         found += f" (a sample of {report['found']})"
-    rows: dict[str, object] = {
-        "images": found,
+    return found
+
+
+def _image_rows(report: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        "images": _found(report),
         "sizes": _counts(report["sizes"]),
         "modes": _counts(report["modes"]),
         "bits per channel": _counts(report["bits"]),
@@ -29,16 +47,39 @@ def print_data_report(report: Mapping[str, Any]) -> None:
         "look the same": _duplicates(report["near_duplicates"], "pairs"),
         "other files": _counts(report["ignored"]),
     }
-    facts({name: value for name, value in rows.items() if value != ""}, title=report["source"])
-    for reason, entry in report["skipped"].items():
-        out.print(f"[yellow]skipped {entry['count']}[/]: {reason}")
-        for example in entry["examples"]:
-            out.print(f"  {example}", markup=False, highlight=False)
-    for remark in report["remarks"]:
-        out.print(f"[yellow]note[/] {remark}")
-    for suggestion in report["suggestions"]:
-        out.print(f"\n[bold]{suggestion['recipe']}[/] fits: {suggestion['why']}")
-        out.print(f"  [cyan]{suggestion['command']}[/]", soft_wrap=True)
+
+
+def _clip_rows(report: Mapping[str, Any]) -> dict[str, object]:
+    seconds, level, clipped = report["seconds"], report["level_db"], report["clipped"]
+    offset = report["offset"]
+    shifted = f"{offset['count']} clips, at most {offset['largest']:.1%} of full scale"
+    return {
+        "clips": _found(report),
+        "together": _duration(seconds["total"]),
+        "length": f"{seconds['min']:.1f} … {seconds['max']:.1f} s, "
+        f"median {seconds['median']:.1f} s",
+        "groups": f"{report['groups']} by {report['grouped_by']}",
+        "sample rates in Hz": _counts(report["sample_rates"]),
+        "channels": _counts(report["channels"]),
+        "formats": _counts(report["formats"]),
+        "level": f"{level['min']:.1f} … {level['max']:.1f} dB of full scale, "
+        f"median {level['median']:.1f} dB",
+        "clipped": _examples(clipped["count"], clipped["examples"]),
+        "constant offset": shifted if offset["count"] else "",
+        "changed by rule": _counts(report["notes"]),
+        "identical clips": f"{report['duplicates']} sets" if report["duplicates"] else "",
+        "other files": _counts(report["ignored"]),
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _examples(count: int, examples: list[str]) -> str:
+    return f"{count} (e.g. {'; '.join(examples[:2])})" if count else ""
 
 
 def _counts(counts: Mapping[str, int], most: int = 6) -> str:

@@ -43,7 +43,10 @@ def recipes(
 
 @app.command()
 def inspect(
-    path: Annotated[str, typer.Argument(help="A folder, .npy/.npz, or a named set.")],
+    path: Annotated[
+        str,
+        typer.Argument(help="A folder of images or clips, .npy/.npz, a manifest, or a named set."),
+    ],
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
