@@ -9,7 +9,7 @@ model.safetensors      the weights to use
 code_tables.safetensors  what codes usually follow what, for entropy coding; models with codes only
 checkpoints/           last/ and best/: full training state
 evaluation.json        held-out numbers, references
-reconstructions/       PNGs and index.json
+reconstructions/       PNGs or WAVs, and index.json
 diagnosis.json         findings
 treatment.json         what was changed against which finding, and what it won
 report.html            the page

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,18 +32,30 @@ def evaluate(
     split: Annotated[
         Literal["test", "validation"], typer.Option(help="Which held-out split.")
     ] = "test",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODEC,CODEC",
+            help="Codecs to compare with: jpeg, webp for images; opus, codec2, speex for audio.",
+        ),
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Measure a run on held-out data, with intervals and references.
 
-    Example: [cyan]pellucid evaluate runs/patch-vq-1 --json[/]
+    Examples:
+
+    [cyan]pellucid evaluate runs/patch-vq-1 --json[/]
+
+    [cyan]pellucid evaluate runs/speech-codec-tiny-1 --against opus,codec2[/]
     """
     from pellucid.workflows.evaluate import evaluate as workflow
     from pellucid.workflows.run import Run
 
     opened = Run.open(run)
-    workflow(opened, split=split, progress=not quiet)
+    codecs = None if against is None else [name for name in against.split(",") if name]
+    workflow(opened, split=split, against=codecs, progress=not quiet)
     print_run(opened, json)
 
 
@@ -89,19 +102,43 @@ def print_run(run: Run, as_json: bool) -> None:
         return
     rows = [(name, metric(node), node["n"]) for name, node in evaluation["metrics"].items()]
     table(("metric", "value (95 %)", "n"), rows, title=f"{run.path} on {evaluation['split']}")
-    differences = evaluation.get("differences", {})
-    references = [
-        (name, metric(node["psnr"]), _ahead(differences.get(name)), _bits(node))
-        for name, node in evaluation.get("references", {}).items()
-    ]
-    if references:
-        table(("reference", "PSNR", "this run, paired", "bits per pixel"), references)
+    if evaluation.get("kind") == "audio":
+        _print_codecs(evaluation)
+    else:
+        _print_references(evaluation)
     out.print("conventions and notes: on the page, and with --json", style="dim")
     out.print(f"page: {run.folder.report}", soft_wrap=True)
 
 
-def _ahead(differences: dict | None) -> str:
-    return signed_metric(differences["psnr"]) if differences else "–"
+def _print_references(evaluation: Mapping[str, Any]) -> None:
+    differences = evaluation.get("differences", {})
+    rows = [
+        (name, metric(node["psnr"]), _ahead(differences.get(name), "psnr"), _bits(node))
+        for name, node in evaluation.get("references", {}).items()
+    ]
+    if rows:
+        table(("reference", "PSNR", "this run, paired", "bits per pixel"), rows)
+
+
+def _print_codecs(evaluation: Mapping[str, Any]) -> None:
+    differences = evaluation["differences"]
+    rows = []
+    for name, node in evaluation["references"].items():
+        own = [_ahead(differences.get(name), key) for key in ("pesq", "stoi")]
+        measured = [number(node[key]["value"]) for key in ("file_kbps", "pesq")]
+        rows.append((name, *measured, own[0], number(node["stoi"]["value"]), own[1]))
+    if rows:
+        ahead = "this run, paired"
+        table(("codec", "kb/s of files", "PESQ", ahead, "STOI", ahead), rows)
+    for metric_name, clips in evaluation["failures"].items():
+        out.print(f"[yellow]note[/] {metric_name} could not be measured on {len(clips)} clips")
+    for codec, why in evaluation["left_out"].items():
+        out.print(f"[yellow]note[/] not compared with {codec}: {why}")
+
+
+def _ahead(differences: Mapping[str, Any] | None, name: str) -> str:
+    known = differences and differences.get(name)
+    return signed_metric(known) if known else "–"
 
 
 def _bits(node: dict) -> str:

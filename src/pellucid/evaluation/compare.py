@@ -10,7 +10,6 @@ from pellucid.errors import RunError
 from pellucid.functional.bootstrap import paired_difference
 from pellucid.records import MetricValue
 
-_PER_IMAGE = ("psnr", "ssim", "ms_ssim", "mse")
 _STATED = ("split", "weights", "precision")
 
 
@@ -75,9 +74,9 @@ def compare(
 ) -> Comparison:
     """Compare evaluations, each with the first.
 
-    Samples are the same when the 8-bit pixels of their targets are, whatever their order; then
-    differences of per-image metrics are paired, with a bootstrap over groups. Otherwise they are
-    plain differences and said to be unpaired.
+    Samples are the same when the 8-bit pixels or 16-bit samples of their targets are, whatever
+    their order; then differences of metrics that each sample has are paired, with a bootstrap over
+    groups. Otherwise they are plain differences and said to be unpaired.
 
     Args:
         runs: (name, content of evaluation.json), two or more.
@@ -145,16 +144,17 @@ def _difference(
     seed: int,
 ) -> tuple[bool, MetricValue]:
     own, other = node["metrics"][metric], reference["metrics"][metric]
-    if pairs is not None and metric in _PER_IMAGE:
+    known = [] if pairs is None else _known(metric, node, reference, pairs)
+    if known:
         mine, theirs = node["samples"], reference["samples"]
         found = paired_difference(
-            [mine[metric][row] for row, _ in pairs],
-            [theirs[metric][row] for _, row in pairs],
-            [mine["group"][row] for row, _ in pairs],
+            [mine[metric][row] for row, _ in known],
+            [theirs[metric][row] for _, row in known],
+            [mine["group"][row] for row, _ in known],
             resamples=resamples,
             seed=seed,
         )
-        words = f"paired over {len(pairs)} images"
+        words = f"paired over {len(known)} {'clips' if _is_audio(node) else 'images'}"
         return True, MetricValue(found.value, own["unit"], found.low, found.high, found.n, words)
     nan = float("nan")
     value = nan if None in (own["value"], other["value"]) else own["value"] - other["value"]
@@ -163,6 +163,23 @@ def _difference(
     else:
         words = "difference of whole-set values, no interval"
     return False, MetricValue(value, own["unit"], None, None, own["n"], words)
+
+
+def _known(
+    metric: str,
+    node: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    pairs: list[tuple[int, int]],
+) -> list[tuple[int, int]]:
+    """Return the pairs of samples on which both runs have the metric."""
+    mine, theirs = (n["samples"].get(metric) for n in (node, reference))
+    if mine is None or theirs is None:
+        return []
+    return [(a, b) for a, b in pairs if mine[a] is not None and theirs[b] is not None]
+
+
+def _is_audio(node: Mapping[str, Any]) -> bool:
+    return node.get("kind") == "audio"
 
 
 def _warn(
@@ -184,14 +201,16 @@ def _warn(
             )
     for metric, own in node["metrics"].items():
         other = reference["metrics"].get(metric)
-        if metric in _PER_IMAGE and other and own["convention"] != other["convention"]:
+        per_sample = metric in node.get("samples", {})
+        if per_sample and other and own["convention"] != other["convention"]:
             warnings.append(
                 f"{metric} is measured differently: {name} {own['convention']}; "
                 f"{baseline} {other['convention']}"
             )
-    own, other = (n["metrics"].get("bits_per_pixel", {}).get("value") for n in (node, reference))
+    rate, unit = ("file_kbps", "kb/s") if _is_audio(node) else ("bits_per_pixel", "per pixel")
+    own, other = (n["metrics"].get(rate, {}).get("value") for n in (node, reference))
     if own and other and not 0.95 <= own / other <= 1.05:
         warnings.append(
-            f"they spend different bits: {name} {own:.3g}, {baseline} {other:.3g} per pixel"
+            f"they spend different bits: {name} {own:.3g}, {baseline} {other:.3g} {unit}"
         )
     return warnings

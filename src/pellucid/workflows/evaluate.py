@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.recipe import Recipe
 from pellucid.run_folder import RunFolder
 from pellucid.workflows.run import Run
 
-# what `evaluate` is given by the workflow rather than by the recipe's `evaluation:` section
+if TYPE_CHECKING:
+    from pellucid.bitstream import ContextTables
+
+# what a measurement is given by the workflow rather than by the recipe's `evaluation:` section
 _GIVEN = (
     "autoencoder",
     "train_set",
     "held_out_set",
+    "held_out",
     "value_range",
+    "sample_rate",
+    "tables",
     "kl_weight",
     "folder",
     "weights",
@@ -27,14 +34,14 @@ _GIVEN = (
 
 
 def evaluation_keywords(recipe: Recipe) -> dict[str, Any]:
-    """Check the recipe's `evaluation:` section.
+    """Check the recipe's `evaluation:` section, the keywords of what measures its kind of data.
 
     Raises:
         RecipeError: for an unknown or wrong keyword.
     """
     from pellucid.build.construct import check_keywords
-    from pellucid.evaluation.evaluate import evaluate as measure
 
+    measure = measurement_of(recipe)
     parameters = inspect.signature(measure).parameters
     given = {name: None for name in _GIVEN if name in parameters}
     return check_keywords(measure, recipe.evaluation, where="evaluation", given=given)
@@ -44,6 +51,7 @@ def evaluate(
     run: str | Path | Run,
     *,
     split: Literal["test", "validation"] = "test",
+    against: Sequence[str] | None = None,
     into: RunFolder | None = None,
     like: RunFolder | None = None,
     progress: bool = True,
@@ -53,6 +61,8 @@ def evaluate(
     Args:
         run: the run or its folder.
         split: which held-out split.
+        against: codecs to compare with instead of the recipe's: "jpeg", "webp" for images, "opus",
+            "codec2", "speex" for waveforms.
         into: where the files go; by default the run's own folder.
         like: an evaluated run; the samples it shows are shown instead of this run's best to worst.
         progress: draw a progress bar.
@@ -63,23 +73,28 @@ def evaluate(
     Raises:
         RunError: when the run has no weights.
         DataError: when its data is gone.
+        RecipeError: for an unknown codec.
+        MissingExtraError: when a codec of `against` is not installed.
     """
-    from pellucid.build.assemble import squared_error_kl_weight
-    from pellucid.evaluation.evaluate import evaluate as measure
     from pellucid.workflows.progress import progress_bar
 
     opened = Run.open(run)
     folder = opened.folder if into is None else into
-    keywords = evaluation_keywords(opened.recipe)
+    recipe = opened.recipe
+    if against is not None:
+        section = {**recipe.evaluation, "codecs": list(against)}
+        recipe = recipe.model_copy(update={"evaluation": section})
+    keywords = evaluation_keywords(recipe)
+    if against is not None and _is_audio(recipe):
+        from pellucid.references.audio_codecs import require_programs
+
+        require_programs(keywords["codecs"])
     data = opened.data()
-    autoencoder = opened.load()
+    keywords |= _facts(opened, data)
     with progress_bar("evaluating", shown=progress) as report_progress:
-        measure(
-            autoencoder,
-            data.train,
-            data.test if split == "test" else data.validation,
-            value_range=data.value_range,
-            kl_weight=squared_error_kl_weight(opened.recipe),
+        measurement_of(recipe)(
+            opened.load(),
+            *_sets(data, split, audio=_is_audio(recipe)),
             folder=folder,
             weights=str(opened.status().get("weights", "unknown")),
             split=split,
@@ -88,6 +103,45 @@ def evaluate(
             **keywords,
         )
     return folder.read_json(folder.evaluation)
+
+
+def _is_audio(recipe: Recipe) -> bool:
+    return recipe.data.get("kind") == "audio"
+
+
+def measurement_of(recipe: Recipe) -> Callable[..., Any]:
+    """Return what measures the recipe's kind of data."""
+    if _is_audio(recipe):
+        from pellucid.evaluation.evaluate_audio import evaluate_audio
+
+        return evaluate_audio
+    from pellucid.evaluation.evaluate import evaluate as evaluate_images
+
+    return evaluate_images
+
+
+def _sets(data: Any, split: str, *, audio: bool) -> tuple[Any, ...]:
+    """Return the sets to measure on; images also have theirs to fit references on."""
+    held_out = data.test if split == "test" else data.validation
+    return (held_out,) if audio else (data.train, held_out)
+
+
+def _facts(run: Run, data: Any) -> dict[str, Any]:
+    """Return what the run and its data decide."""
+    if _is_audio(run.recipe):
+        return {"sample_rate": data.sample_rate, "tables": _tables(run)}
+    from pellucid.build.assemble import squared_error_kl_weight
+
+    return {
+        "value_range": data.value_range,
+        "kl_weight": squared_error_kl_weight(run.recipe),
+    }
+
+
+def _tables(run: Run) -> ContextTables | None:
+    from pellucid.workflows.coder import read_tables
+
+    return read_tables(run)
 
 
 def _shown(folder: RunFolder) -> list[str] | None:

@@ -104,8 +104,8 @@ class Run:
         evaluation = self.evaluation() if self.folder.evaluation.is_file() else None
         metrics = (evaluation or {}).get("metrics", {})
         known = ", ".join(
-            f"{name} {metrics[name]['value']:.4g} {metrics[name]['unit']}".rstrip(" 1")
-            for name in ("psnr", "ssim")
+            f"{name} {metrics[name]['value']:.4g} {metrics[name]['unit']}".removesuffix(" 1")
+            for name in ("psnr", "ssim", "pesq", "stoi", "file_kbps")
             if name in metrics and metrics[name]["value"] is not None
         )
         return f"Run({str(self.path)!r}{', ' + known if known else ''})"

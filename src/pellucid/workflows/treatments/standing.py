@@ -46,13 +46,14 @@ def _default(recipe: Recipe, section: str, name: str) -> Any:
 def _component(recipe: Recipe, section: str) -> Callable[..., Any] | None:
     from pellucid.bottlenecks import BOTTLENECKS
     from pellucid.data import DATA
-    from pellucid.evaluation.evaluate import evaluate
     from pellucid.nn import DECODERS, ENCODERS
     from pellucid.training.fit import fit
+    from pellucid.workflows.evaluate import measurement_of
 
-    single: dict[str, Callable[..., Any]] = {"training": fit, "evaluation": evaluate}
-    if section in single:
-        return single[section]
+    if section == "training":
+        return fit
+    if section == "evaluation":
+        return measurement_of(recipe)
     tables: dict[str, Any] = {
         "data": DATA,
         "encoder": ENCODERS,
