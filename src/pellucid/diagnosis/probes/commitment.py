@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
+
 from pellucid.diagnosis.case import Case, set_mode
 from pellucid.diagnosis.clock import Clock
 from pellucid.diagnosis.probes.training import own_step, parameters, train_for
@@ -66,15 +68,34 @@ def commitment(case: Case) -> Commitment | None:
     return Commitment(tuple(d for d, _ in places), tuple(r for _, r in places), taken)
 
 
+def lag(case: Case) -> float:
+    """Return E‖m_k − c_k‖² / Var(z): how far codes lie from the middle m_k of their own latents.
+
+    A collapsed codebook is coarse, but its codes stand in the middle of what they serve. Codes that
+    latents have left behind do not.
+    """
+    latent = case.latent
+    assert latent.codes is not None
+    assert latent.quantized is not None
+    z, q = (t.double().movedim(1, -1).flatten(0, -2) for t in (latent.mean, latent.quantized))
+    spread = (z - z.mean(0)).square().mean().clamp_min(1e-20)
+    # one number per combination of levels: the latents that share a quantised vector
+    _, index = q.round(decimals=4).unique(dim=0, return_inverse=True)
+    counts = torch.bincount(index).clamp_min(1)[:, None]
+    middle = torch.zeros(len(counts), z.shape[1], dtype=z.dtype).index_add_(0, index, z) / counts
+    alone = counts[index, 0] < 2  # a latent with a code to itself is its own middle
+    offset = (middle[index] - q).square().mean(1).masked_fill(alone, 0.0)
+    return float(offset.mean() / spread)
+
+
 def comparable(case: Case) -> bool:
-    """Say whether mean and quantized live in the space of a learned codebook."""
-    latent, books = case.latent, case.subject.codebooks
+    """Say whether there are codes, and latents before and after them in one space."""
+    latent = case.latent
     return (
         latent.quantized is not None
         and latent.quantized.shape == latent.mean.shape
         and latent.codes is not None
-        and bool(books)
-        and latent.mean.shape[1] == books[0].shape[1]
+        and not torch.equal(latent.quantized, latent.mean)
     )
 
 

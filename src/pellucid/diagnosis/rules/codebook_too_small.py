@@ -18,8 +18,8 @@ from pellucid.diagnosis.probes.quantisation import OtherBooks, Quantised, other_
 
 def missing(case: Case) -> str | None:
     """One codebook, and the latent before and after it in one space."""
-    if case.latent.codes is None or not case.subject.codebooks:
-        return "codes (Latent.codes) and Subject.codebook"
+    if case.latent.codes is None:
+        return "codes (Latent.codes)"
     if case.measure(quantised) is None:
         return "Latent.mean and Latent.quantized in one space"
     if case.measure(other_books) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.codes import code_use
-from pellucid.diagnosis.probes.commitment import Commitment, commitment, comparable
+from pellucid.diagnosis.probes.commitment import Commitment, commitment, comparable, lag
 from pellucid.diagnosis.probes.history import Slope, series, slope_of
 
 _DISTANCES = ("commit", "quantization_error", "quantisation_error", "z_q", "distance", "vq")
@@ -15,15 +15,13 @@ _SIZES = ("rms", "z_norm", "latent_norm", "z_std")
 def missing(case: Case) -> str | None:
     """Codes beside the latents they stand for, and a fork or a history."""
     if not comparable(case):
-        return "Latent.codes and quantized in the space of Subject.codebook"
+        return "Latent.codes and Latent.quantized in the space of Latent.mean"
     found = case.measure(commitment)
-    if found is not None and found.steps == 0 and not _logged(case):
-        return "a training step, or a history that logs the commitment error"
-    return None
+    return None if found is not None else "latents before and after the quantiser"
 
 
 def examine(case: Case) -> Finding | None:
-    """Assert latents that lie far from their codes and whose size or distance keeps growing."""
+    """Assert latents far from their codes that have left them behind, or go on leaving them."""
     found = case.measure(commitment)
     assert found is not None
     far = case.threshold("commitment-drift.distance").confidence(found.distance[-1])
@@ -31,7 +29,8 @@ def examine(case: Case) -> Finding | None:
     if not found.steady:
         grows = min(grows, 0.4)
     logged = max((_rising(case, s) for s in _logged(case)), default=0.0)
-    confidence = min(far, max(grows, logged))
+    behind = case.threshold("commitment-drift.lag").confidence(case.measure(lag))
+    confidence = min(far, max(grows, logged, behind))
     if confidence < 0.1:
         return None
     use = case.measure(code_use)
@@ -45,9 +44,14 @@ def examine(case: Case) -> Finding | None:
         + (
             f"grows by {found.rms_growth:.0%} in {found.steps} steps: codes do not keep up"
             if found.steps
-            else "rose to the end of the history"
+            else "is left behind by its codes"
         ),
-        evidence=_evidence(found, kmeans, _logged(case)),
+        evidence=(
+            Evidence(
+                "codes from the middle of their latents / Var(z)", case.measure(lag), "1", "0"
+            ),
+            *_evidence(found, kmeans, _logged(case)),
+        ),
         ruled_out=(
             RuledOut(
                 "codebook-too-small",

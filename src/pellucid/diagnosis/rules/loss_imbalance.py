@@ -22,6 +22,7 @@ from pellucid.diagnosis.probes.without_term import LeftOut, without_term
 from pellucid.diagnosis.rules.access import loss_terms
 
 _PERCEPTUAL = ("perc", "lpips", "vgg", "feature", "style", "clip", "dino", "ssim", "edge")
+_ALONE = 0.98
 _SPECTRAL = ("mel", "stft", "spec", "fft", "freq", "mag", "phase")
 
 
@@ -62,7 +63,8 @@ def examine(case: Case) -> Finding | None:
         return None
     low = name.lower()
     companion = any(k in low for k in (*_PERCEPTUAL, *_SPECTRAL)) or case.subject.loss_networks
-    kind = "companion_db" if companion else "win_db"
+    # A perceptual companion may cost decibels, but not while it is all that drives the output.
+    kind = "companion_db" if companion and shares[name] < _ALONE else "win_db"
     confidence = min(by_share, case.threshold(f"loss-imbalance.{kind}").confidence(fork.win_db))
     if case.is_audio and any(k in low for k in _SPECTRAL):
         confidence = min(confidence, 0.45)  # free of phase on purpose: SNR is not its measure

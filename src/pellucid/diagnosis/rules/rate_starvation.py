@@ -10,6 +10,7 @@ import math
 
 from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.probes.affine import affine_refit
 from pellucid.diagnosis.probes.latent_use import latent_use
 from pellucid.diagnosis.probes.posterior import Posterior, posterior
 from pellucid.diagnosis.probes.references import References, references, worthwhile_weight
@@ -34,7 +35,10 @@ def missing(case: Case) -> str | None:
 
 def effective_beta(case: Case, weight: KLWeight) -> float:
     """Return β_eff: above 1 the prior is paid more than the error is worth."""
-    sampled = case.measure(sampled_output) - case.x
+    x_hat, refit = case.measure(sampled_output), case.measure(affine_refit)
+    if case.threshold("range-mismatch.refit_gain_db").passed(refit.win_db):
+        x_hat = refit.gain * x_hat + refit.offset  # wrong units are an error of their own
+    sampled = x_hat - case.x
     if weight.error == "absolute":
         return weight.value * case.elements / max(float(sampled.abs().double().mean()), 1e-12)
     return weight.value * case.elements / (2 * max(mean_square(sampled), 1e-20))
