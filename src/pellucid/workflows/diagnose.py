@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
+from pellucid.workflows.subject_adversary import load_opponent, observed, real_step
 from pellucid.workflows.subject_data import held_out, subject_data
 
 if TYPE_CHECKING:
@@ -105,17 +106,22 @@ def subject_of(run: Run) -> Subject:
     """Describe a run's model with all that the run knows: losses, optimiser, codebooks, history."""
     from pellucid.build.assemble import build_objective, squared_error_kl_weight
     from pellucid.diagnosis import Subject
+    from pellucid.training.forward import run_forward
     from pellucid.training.optimizer import build_optimizer
 
     autoencoder = run.load()
     # schedules (annealing, cycles) stand where training left them, not at their start
-    autoencoder.bottleneck.at_step(int(run.status().get("step", 0)))
+    taken = int(run.status().get("step", 0))
+    autoencoder.bottleneck.at_step(taken)
     objective = build_objective(run.recipe)
+    opponent = load_opponent(run, autoencoder, objective)
+    rival = None if opponent is None else observed(opponent, taken)
     facts = run.value_range
 
     def loss_terms(x: Tensor) -> dict[str, Tensor]:
-        output = autoencoder(x)
-        terms = objective(output.x_hat, x, output.penalties).terms
+        batch = {"x": x, "target": x}
+        forward = run_forward(autoencoder, objective, batch, precision="float32", rival=rival)
+        terms = forward.objective.terms
         return {name: term.weighted for name, term in terms.items() if term.weight > 0}
 
     bottleneck = autoencoder.bottleneck
@@ -125,6 +131,12 @@ def subject_of(run: Run) -> Subject:
         if line["split"] == "validation" and "total" in line["values"]
     ]
     bits = bottleneck.bits_per_position
+    optimizer = build_optimizer(autoencoder, **_optimizer_keywords(run))
+    played: dict[str, Any] = {}
+    if opponent is not None:
+        played["discriminator"] = opponent.discriminator
+        played["training_step"] = real_step(run, autoencoder, objective, optimizer, opponent, taken)
+        played["frozen"] = ("encoder", "bottleneck") if opponent.adversary.freeze_encoder else ()
     return Subject(
         encode=autoencoder.encode,
         decode=autoencoder.decode,
@@ -135,13 +147,14 @@ def subject_of(run: Run) -> Subject:
             "decoder": autoencoder.decoder,
         },
         loss_terms=loss_terms,
-        optimizers=[build_optimizer(autoencoder, **_optimizer_keywords(run))],
+        optimizers=[optimizer, *([] if opponent is None else [opponent.optimizer])],
         codebook=_codebooks(bottleneck),
         kl_weight=squared_error_kl_weight(run.recipe),
         value_range=(facts.low, facts.high),
         bits_per_sample=None if bits is None else bits * _positions(run),
         history={"loss": totals} if totals else None,
         recipe=declared(run.recipe),
+        **played,
     )
 
 
