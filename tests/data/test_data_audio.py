@@ -12,10 +12,10 @@ import torch
 
 from pellucid.data import AudioData
 from pellucid.data.audio import inspect_audio, is_audio
+from pellucid.data.audio.clipping import clipped_share
 from pellucid.data.audio.clips import open_clips
 from pellucid.data.audio.loudness import active_level_db, gain_to
 from pellucid.data.audio.reading import UnreadableClip, read_recording, resample
-from pellucid.data.audio.scan import clipped_share
 from pellucid.errors import DataError
 
 RATE = 8000
@@ -230,6 +230,11 @@ def test_flat_peaks_are_clipping_and_round_ones_are_not() -> None:
     x = voice(1.0, 0, level=0.3)
     assert clipped_share(x) < 1e-3
     assert clipped_share(np.clip(x, -0.3, 0.3)) > 0.05
+
+
+def test_clipping_is_seen_through_resampling(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.clip(10 * voice(), -1, 1), RATE)
+    assert read_recording(tmp_path / "x.wav", 2 * RATE).clipped > 0.05
 
 
 def test_kinds_of_sources_are_told_apart(messy: Path, tmp_path: Path) -> None:

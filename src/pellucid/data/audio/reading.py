@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.data.audio.clipping import clipped_share
 from pellucid.errors import DataError, require
 
 LONGEST_SECONDS = 4 * 3600
@@ -38,6 +39,8 @@ class Recording:
         sample_rate: of the file, in hertz.
         channels: of the file.
         format: libsndfile's name of the format.
+        clipped: share of samples in flat runs at the peak, of the worst channel, before resampling,
+            which would round them.
         notes: rules that changed something.
     """
 
@@ -45,6 +48,7 @@ class Recording:
     sample_rate: int
     channels: int
     format: str
+    clipped: float
     notes: tuple[str, ...] = ()
 
 
@@ -69,6 +73,7 @@ def read_recording(path: Path, sample_rate: int) -> Recording:
         raise UnreadableClip("empty", "no samples")
     if not np.isfinite(samples_TC).all():
         raise UnreadableClip("not finite", "NaN or infinity")
+    clipped = max(clipped_share(channel_T) for channel_T in samples_TC.T)
     notes = []
     samples_T = samples_TC[:, 0] if channels == 1 else samples_TC.mean(axis=1)
     if channels > 1:
@@ -79,7 +84,7 @@ def read_recording(path: Path, sample_rate: int) -> Recording:
     if float(np.abs(samples_TC).max()) > 1.0:
         notes.append("beyond ±1")
     return Recording(
-        np.ascontiguousarray(samples_T, np.float32), rate, channels, kind, tuple(notes)
+        np.ascontiguousarray(samples_T, np.float32), rate, channels, kind, clipped, tuple(notes)
     )
 
 

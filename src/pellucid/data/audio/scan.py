@@ -38,7 +38,7 @@ class Measurement:
         level_db: active level, dB of full scale.
         peak: largest magnitude.
         offset: mean of the samples.
-        clipped: share of samples in flat runs at the peak.
+        clipped: share of the file's samples in flat runs at the peak.
     """
 
     index: int
@@ -139,24 +139,8 @@ def measure(index: int, recording: Recording, sample_rate: int) -> Measurement:
         level_db=active_level_db(samples_T, sample_rate),
         peak=float(np.abs(samples_T).max()),
         offset=float(samples_T.mean(dtype=np.float64)),
-        clipped=clipped_share(samples_T),
+        clipped=recording.clipped,
     )
-
-
-def clipped_share(samples_T: np.ndarray) -> float:
-    """Return the share of samples in runs of three or more that stay within 0.1 % of the peak."""
-    peak = float(np.abs(samples_T).max(initial=0.0))
-    if peak < 1e-3 or len(samples_T) < 3:
-        return 0.0
-    flat = 0
-    for sign in (1.0, -1.0):
-        at_peak = sign * samples_T >= 0.999 * peak
-        run = at_peak[:-2] & at_peak[1:-1] & at_peak[2:]
-        inside = np.zeros(len(samples_T), bool)
-        for shift in range(3):
-            inside[shift : len(run) + shift] |= run
-        flat += int(inside.sum())
-    return flat / len(samples_T)
 
 
 def _check(measured: Measurement, shortest: int, sample_rate: int) -> None:
