@@ -9,6 +9,7 @@ no data is opened.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import sys
@@ -31,6 +32,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def check_command(line: str) -> None:
     """Parse one `pellucid …` line; build what its recipe and overrides name."""
     words = shlex.split(line.split("#")[0].replace("…", ""))[1:]
+    words = list(itertools.takewhile(lambda word: word not in {"<", ">", "|"}, words))
     words = [word for word in words if word != "--debug"]
     name = words[0]
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]

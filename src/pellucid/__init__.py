@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pellucid.diagnosis import Subject
     from pellucid.doctor import Doctor
     from pellucid.records import Latent
+    from pellucid.workflows.codec import decode, encode
     from pellucid.workflows.compare import compare
     from pellucid.workflows.demo import demo
     from pellucid.workflows.diagnose import diagnose
@@ -35,8 +36,10 @@ __all__ = [
     "Run",
     "Subject",
     "compare",
+    "decode",
     "demo",
     "diagnose",
+    "encode",
     "estimate",
     "evaluate",
     "inspect",
@@ -55,8 +58,10 @@ _HOMES = {
     "Run": "pellucid.workflows.run",
     "Subject": "pellucid.diagnosis",
     "compare": "pellucid.workflows.compare",
+    "decode": "pellucid.workflows.codec",
     "demo": "pellucid.workflows.demo",
     "diagnose": "pellucid.workflows.diagnose",
+    "encode": "pellucid.workflows.codec",
     "estimate": "pellucid.workflows.train",
     "evaluate": "pellucid.workflows.evaluate",
     "inspect": "pellucid.workflows.inspect",
