@@ -41,6 +41,11 @@ class RunContents:
     problems: tuple[str, ...]
 
     @property
+    def is_audio(self) -> bool:
+        """Whether the run is of waveforms."""
+        return "audio" in (part(self.data, "kind"), part(self.evaluation, "kind"))
+
+    @property
     def kept_step(self) -> float | None:
         """The step whose weights were kept, or None while that is open."""
         step = part(self.run, "selected_step")

@@ -8,10 +8,13 @@ from pathlib import Path
 from pellucid.report.contents import RunContents, mapping, read
 from pellucid.report.page import Section, assemble
 from pellucid.report.sections import (
+    codec_references,
+    codec_verdict,
     codes,
     curves,
     data,
     environment,
+    listening,
     numbers,
     recipe,
     reconstructions,
@@ -39,7 +42,25 @@ SECTIONS: tuple[SectionOf, ...] = (
 )
 
 
-def render(folder: RunFolder, *, sections: Sequence[SectionOf] = SECTIONS) -> Path:
+AUDIO_SECTIONS: tuple[SectionOf, ...] = (
+    codec_verdict.section,
+    listening.section,
+    codec_references.section,
+    numbers.section,
+    curves.section,
+    codes.section,
+    data.section,
+    recipe.section,
+    environment.section,
+)
+
+
+def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
+    """Return the parts of a run's page, in order, the verdict first."""
+    return AUDIO_SECTIONS if read(folder).is_audio else SECTIONS
+
+
+def render(folder: RunFolder, *, sections: Sequence[SectionOf] | None = None) -> Path:
     """Write the run's report.html from what is on disk, and return its path.
 
     A file that is missing leaves its section with a line on how to get it; a file that cannot be
@@ -47,7 +68,7 @@ def render(folder: RunFolder, *, sections: Sequence[SectionOf] = SECTIONS) -> Pa
 
     Args:
         folder: the run.
-        sections: the parts of the page, in order.
+        sections: the parts of the page, in order; None takes those of the run's kind.
 
     Raises:
         RunError: when the page cannot be written; an earlier page is then untouched.
@@ -55,7 +76,7 @@ def render(folder: RunFolder, *, sections: Sequence[SectionOf] = SECTIONS) -> Pa
     contents = read(folder)
     page = assemble(
         contents.name,
-        [section(contents) for section in sections],
+        [section(contents) for section in sections or sections_of(folder)],
         subtitle="Run report",
         badges=badges(contents),
         problems=contents.problems,

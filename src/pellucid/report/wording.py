@@ -31,6 +31,17 @@ TITLES = {
     "linear": "Linear coder",
     "jpeg": "JPEG",
     "webp": "WebP",
+    "pesq": "PESQ",
+    "stoi": "STOI",
+    "visqol": "ViSQOL",
+    "dnsmos": "DNSMOS",
+    "si_sdr": "SI-SDR",
+    "snr": "SNR",
+    "dc": "DC",
+    "log_mel": "Log-mel distance",
+    "log_spectral": "Log-spectral distance",
+    "file_kbps": "Rate of files",
+    "payload_kbps": "Rate of payload",
 }
 
 UNITS = {"bits per pixel": "bpp", "1": "", "ratio": "", "none": ""}

@@ -18,12 +18,12 @@ def report(run: str | Path | Run) -> Path:
     Raises:
         RunError: when `run` is not a run, or the page cannot be written.
     """
-    from pellucid.report.render import SECTIONS, render
+    from pellucid.report.render import render, sections_of
 
     folder = Run.open(run).folder
     if not folder.diagnosis.is_file():
         return render(folder)
-    verdict, *rest = SECTIONS
+    verdict, *rest = sections_of(folder)
     return render(folder, sections=(verdict, _diagnosis_section, *rest))
 
 

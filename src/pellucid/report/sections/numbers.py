@@ -39,7 +39,8 @@ def section(contents: RunContents) -> Section:
     cards = [card(str(name), node) for name, node in metrics.items()]
     html = fill(
         "numbers.html.j2",
-        charts=_by_image(contents),
+        charts=_one_by_one(contents),
+        one_by_one="Clip by clip" if contents.is_audio else "Image by image",
         labels=_labels(contents),
         precision=contents.evaluated("precision"),
         cards=cards,
@@ -50,20 +51,21 @@ def section(contents: RunContents) -> Section:
     return Section("numbers", "Key numbers", html)
 
 
-def _by_image(contents: RunContents) -> list[Html]:
-    """Draw the metrics of every held-out image, sorted: what a mean hides."""
+def _one_by_one(contents: RunContents) -> list[Html]:
+    """Draw the metrics of every held-out image or clip, sorted: what a mean hides."""
+    one, names = ("clip", ("pesq", "stoi")) if contents.is_audio else ("image", ("psnr", "ssim"))
     samples = mapping(contents.evaluated("samples"))
     charts = []
-    for name in ("psnr", "ssim"):
+    for name in names:
         column = samples.get(name)
         values = sorted(finite(column)) if isinstance(column, list) else []
         if len(values) < 3:
             continue
         share = [100 * (k + 0.5) / len(values) for k in range(len(values))]
         chart = line_chart(
-            f"{title(name)} of every held-out image, worst first",
+            f"{title(name)} of every held-out {one}, worst first",
             [Series(title(name), share, values, filled=True)],
-            x_label="share of the images, %",
+            x_label=f"share of the {one}s, %",
             y_label="dB" if name == "psnr" else title(name),
             x_ends=(0, 100),
         )

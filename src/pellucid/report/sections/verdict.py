@@ -34,7 +34,7 @@ def section(contents: RunContents) -> Section:
     body = fill(
         "verdict.html.j2",
         headline=headline(contents, own, found),
-        sentence=_together(sentence(contents, own, found)),
+        sentence=together(sentence(contents, own, found)),
         facts=facts(contents),
         unfinished=unfinished(contents),
         ruler=ruler(marks(own, found), RULER) if own else "",
@@ -73,7 +73,7 @@ def headline(contents: RunContents, own: MetricValue | None, found: list[Standin
 def sentence(contents: RunContents, own: MetricValue | None, found: list[Standing]) -> str:
     """Return the numbers behind the headline in one sentence."""
     if own is None:
-        return _training_sentence(contents)
+        return training_sentence(contents)
     split = str(contents.evaluated("split") or "")
     held_out = {"test": "held-out", "validation": "validation", "train": "training"}
     noun = f"{held_out.get(split, split)} images".strip()
@@ -137,7 +137,7 @@ def marks(own: MetricValue, found: list[Standing]) -> list[Mark]:
     return [Mark("This run", dataclasses.replace(own, unit="dB"), own=True), *references]
 
 
-def _together(text: str) -> Html:
+def together(text: str) -> Html:
     """Escape a sentence and keep each bracketed interval on one line."""
     return Html(
         re.sub(r"\([^()]{1,24}\)", r'<span class="together">\g<0></span>', html.escape(text))
@@ -155,7 +155,8 @@ def _short(standing: Standing) -> str:
     return standing.label.split(" with ")[0].split(" at ")[0]
 
 
-def _training_sentence(contents: RunContents) -> str:
+def training_sentence(contents: RunContents) -> str:
+    """Return what training itself measured; empty where it measured nothing."""
     monitor = part(contents.run, "monitor")
     name, value, step = (part(monitor, key) for key in ("name", "best", "best_step"))
     if not is_number(value):
