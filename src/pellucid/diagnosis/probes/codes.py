@@ -64,7 +64,7 @@ def code_use(case: Case) -> list[LevelUse]:
     whole = 1.0 if vectors is None else _spread(vectors)
     uses = []
     for level in range(levels):
-        index = columns[..., level].flatten().long()
+        index = columns[..., level].flatten().long().clamp_min(0)  # −1 is a level not sent
         size = len(books[level]) if level < len(books) else int(index.max()) + 1
         residual = share = None
         weight = 1.0

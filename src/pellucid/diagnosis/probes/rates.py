@@ -110,11 +110,12 @@ def _forks(case: Case, *, fresh: bool) -> RateForks | None:
     """Run one fork after another until the clock of this probe is out."""
     clock = Clock(min(8.0, 0.12 * case.clock.budget_seconds, case.clock.left / 2))
     before = case.variance if fresh else _held(case)
-    after, steps = _fork(case, 1.0, clock.share(0.2), STEPS, fresh=fresh)
+    after, steps = _fork(case, 1.0, clock.share(0.14), STEPS, fresh=fresh)
     if steps < _ENOUGH:
         return None
     wins = {1.0: _win(before, after)}
-    for factor in (*FACTORS[1:], *HIGHER, *LOWER):
+    # Upwards first: a rate that is far too low needs the most forks to be seen as such.
+    for factor in (max(FACTORS), *HIGHER, *(f for f in FACTORS if f not in (1.0, 10.0)), *LOWER):
         if clock.out or not _worth(factor, wins):
             continue
         after, taken = _fork(case, factor, clock.share(1.0), steps, fresh=fresh)

@@ -17,7 +17,7 @@ from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.probes.weight import decoded_samples, sampled_output
 
 IMAGE_BLOCK, AUDIO_BLOCK = 64, 512
-IMAGE_BANDS, AUDIO_BANDS = 12, 32
+IMAGE_BANDS, AUDIO_BANDS = 12, 128
 
 
 @dataclasses.dataclass(frozen=True)

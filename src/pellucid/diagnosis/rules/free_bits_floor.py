@@ -28,8 +28,9 @@ def examine(case: Case) -> Finding | None:
     floor, share = float(kl[best]), float(crowd[best])
     declared = (case.subject.recipe or {}).get("free_bits")
     slack, witness = _slack(case, kl, floor, declared)
+    known = "share" if declared is None else "declared_share"
     confidence = min(
-        case.threshold("free-bits-floor.share").confidence(share),
+        case.threshold(f"free-bits-floor.{known}").confidence(share),
         case.threshold("free-bits-floor.floor").confidence(floor),
         slack,
     )

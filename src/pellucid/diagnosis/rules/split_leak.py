@@ -45,7 +45,10 @@ def duplicates(case: Case) -> tuple[float, float]:
     Near means within 5 % of the distance to the nearest other sample that is usual in this data,
     and within 10 % of the sample's own contrast: flat patches of sky are alike and no copies.
     """
-    x, train = _reduced(case.x), _reduced(case.fit)
+    # A few loud channels must not decide what is near.
+    scale_C = case.fit.transpose(0, 1).flatten(1).std(1).clamp_min(1e-12)
+    scale_C = scale_C.clamp_min(1e-3 * float(scale_C.max())).view(1, -1, *[1] * (case.x.ndim - 2))
+    x, train = _reduced(case.x / scale_C), _reduced(case.fit / scale_C)
     nearest = torch.cat([torch.cdist(part, train).min(1).values for part in x.split(256)])
     contrast = (x - x.mean(1, keepdim=True)).norm(dim=1)
     own = torch.cdist(train[:512], train)
