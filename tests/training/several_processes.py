@@ -36,6 +36,9 @@ def main(out: Path) -> None:
         results[name] = [result.state, result.step]
 
     fit("first-steps", steps=5)
+    rival = tiny_training.tiny_adversary(feature_weight=0.0)
+    fit("adversarial", steps=5, adversary=rival)
+    save_file(rival.discriminator.state_dict(), out / f"adversarial-rival-{rank}.safetensors")
     fit("vq-whole", kind="vq")
     step = module.TrainingModule.training_step
 

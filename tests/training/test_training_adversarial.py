@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import TinyImages, tiny_fit, tiny_model, tiny_objective
+from tiny_training import TinyImages, tiny_adversary, tiny_fit, tiny_model, tiny_objective
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -193,16 +193,16 @@ def tiny_codec() -> Autoencoder:
 
 
 def adversary_for(kind: str, **keywords: Any) -> Adversary:
+    settings = {"start_step": START, "updates": 2, "period": 3} | keywords
+    if kind == "images":
+        return tiny_adversary(**settings)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        parts: list[nn.Module] = [PatchDiscriminator(3, width=4, layers=2)]
-        if kind == "waveforms":
-            parts = [
-                PeriodDiscriminator(periods=(2, 3), width=2, widest=8),
-                SpectralDiscriminator(windows=(64,), bands=((0.0, 0.5), (0.5, 1.0)), width=2),
-            ]
-    settings = {"start_step": START, "updates": 2, "period": 3, "learning_rate": 1e-3}
-    return Adversary(Discriminators(parts), **(settings | keywords))
+        parts = [
+            PeriodDiscriminator(periods=(2, 3), width=2, widest=8),
+            SpectralDiscriminator(windows=(64,), bands=((0.0, 0.5), (0.5, 1.0)), width=2),
+        ]
+    return Adversary(Discriminators(parts), **({"learning_rate": 1e-3} | settings))
 
 
 def objective_with(balancer: bool) -> Objective:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import tiny_fit, tiny_model
+from tiny_training import tiny_adversary, tiny_fit, tiny_model
 
 from pellucid.errors import RecipeError
 from pellucid.run_folder import RunFolder
@@ -44,7 +44,9 @@ def test_both_processes_end_and_agree(trained):
     assert results(trained, 0)["vq-whole"] == ["finished", 12]
 
 
-@pytest.mark.parametrize("name", ["first-steps", "vq-whole", "vq-resumed", "stopped"])
+@pytest.mark.parametrize(
+    "name", ["first-steps", "adversarial", "vq-whole", "vq-resumed", "stopped"]
+)
 def test_live_weights_and_statistics_are_identical_in_both(trained, name):
     first, second = (load_file(trained / f"{name}-live-{rank}.safetensors") for rank in (0, 1))
     assert first.keys() == second.keys()
@@ -62,6 +64,21 @@ def test_two_processes_equal_one_with_the_same_global_batch(trained, tmp_path):
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-5)
     moved = [n for n in names if not torch.equal(two[n], start[n.split("autoencoder.")[1]])]
     assert len(moved) == len(names)
+
+
+def test_two_discriminators_equal_one_with_the_same_global_batch(trained, tmp_path):
+    first, second = (
+        load_file(trained / f"adversarial-rival-{rank}.safetensors") for rank in (0, 1)
+    )
+    assert [n for n in first if not torch.equal(first[n], second[n])] == []
+    alone = tiny_adversary(feature_weight=0.0)
+    start = {name: value.clone() for name, value in alone.discriminator.state_dict().items()}
+    tiny_fit(tmp_path / "one", steps=5, batch_size=8, ema_decay=None, adversary=alone)
+    for name, value in alone.discriminator.state_dict().items():
+        torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-5)
+    still = [name for name in start if torch.equal(first[name], start[name])]
+    # a hinge pulls the last bias down as hard as up while no score is beyond its margin
+    assert set(still) <= {name for name in start if name.endswith("score.bias")}
 
 
 def test_validation_is_over_all_processes(trained, tmp_path):

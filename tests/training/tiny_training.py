@@ -11,9 +11,11 @@ from torch.utils.data import Dataset
 
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
+from pellucid.nn.discriminators import Discriminators, PatchDiscriminator
 from pellucid.objectives.objective import Objective, Weighted
 from pellucid.objectives.pixel import L1, L2
 from pellucid.run_folder import RunFolder
+from pellucid.training.adversary import Adversary
 from pellucid.training.fit import fit
 from pellucid.training.record import FitResult
 
@@ -91,6 +93,13 @@ def tiny_model(kind: str = "identity", seed: int = 0) -> Autoencoder:
 
 def tiny_objective() -> Objective:
     return Objective({"l1": Weighted(L1(), 1.0), "l2": Weighted(L2(), 0.5)})
+
+
+def tiny_adversary(**keywords: Any) -> Adversary:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        parts = [PatchDiscriminator(3, width=4, layers=2)]
+    return Adversary(Discriminators(parts), **({"learning_rate": 1e-3} | keywords))
 
 
 def tiny_fit(folder: Path, *, kind: str = "identity", **changes: Any) -> FitResult:
