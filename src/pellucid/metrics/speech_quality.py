@@ -42,6 +42,8 @@ def pesq_wb(x_hat_T: np.ndarray, x_T: np.ndarray) -> float:
         MissingExtraError: without the package.
     """
     pesq = require("pesq", extra="audio", purpose="PESQ")
+    if not x_T.any() and not x_hat_T.any():
+        raise Unmeasurable("silent")
     try:
         return float(pesq.pesq(RATE, x_T.astype(np.float32), x_hat_T.astype(np.float32), "wb"))
     except (pesq.PesqError, ZeroDivisionError, ValueError) as error:

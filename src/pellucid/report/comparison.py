@@ -10,10 +10,12 @@ from typing import Any
 
 from pellucid.records import MetricValue
 from pellucid.report.charts import Series, line_chart
+from pellucid.report.codec_standing import headline_metric
 from pellucid.report.contents import RunContents, mapping, measured, read
 from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.ruler import Mark, ruler
 from pellucid.report.sections.curves import UNITS, collect
+from pellucid.report.sections.listening import clips_side_by_side
 from pellucid.report.sections.reconstructions import rows_side_by_side
 from pellucid.report.wording import interval, number, places_for, short_unit, title
 from pellucid.run_folder import RunFolder, write_atomically
@@ -122,32 +124,45 @@ def places(metric: MetricValue) -> int:
 
 
 def _verdict(runs: Mapping[str, RunContents], comparison: Mapping[str, Any]) -> Section:
-    psnr = {name: measured(run.evaluated("metrics", "psnr")) for name, run in runs.items()}
-    known = {name: metric for name, metric in psnr.items() if metric is not None}
-    pairs = [d for d in differences(comparison) if d.metric == title("psnr")]
+    judged_by = _judged_by(runs)
+    values = {name: measured(run.evaluated("metrics", judged_by)) for name, run in runs.items()}
+    known = {name: metric for name, metric in values.items() if metric is not None}
+    pairs = [d for d in differences(comparison) if d.metric == title(judged_by)]
     best = max(known, key=lambda name: known[name].value, default="")
     decided = [pair for pair in pairs if pair.relation in ("ahead", "behind")]
     if len(known) < 2:
         headline = "Nothing to compare yet: evaluate the runs first."
     elif pairs and not decided:
-        headline = "No difference in PSNR that holds up."
+        headline = f"No difference in {title(judged_by)} that holds up."
     else:
         headline = f"{best} reconstructs best."
     sentence = "; ".join(
         f"{pair.runs}: {pair.text}{f' ({pair.spread})' if pair.spread else ''}" for pair in pairs
     )
     marks = [
-        Mark(name, dataclasses.replace(metric, unit="dB"), own=name == best and bool(decided))
+        Mark(
+            name,
+            dataclasses.replace(metric, unit=short_unit(metric.unit)),
+            own=name == best and bool(decided),
+        )
         for name, metric in known.items()
     ]
     body = fill(
         "comparison_verdict.html.j2",
         headline=headline,
-        sentence=f"Difference in PSNR: {sentence}." if sentence else "",
+        sentence=f"Difference in {title(judged_by)}: {sentence}." if sentence else "",
         warnings=[str(text) for text in comparison.get("warnings") or []],
-        ruler=ruler(marks, "PSNR of each run; bars are 95 % intervals") if marks else "",
+        ruler=ruler(marks, f"{title(judged_by)} of each run; bars are 95 % intervals")
+        if marks
+        else "",
     )
     return Section("verdict", "Verdict", body)
+
+
+def _judged_by(runs: Mapping[str, RunContents]) -> str:
+    """Return the metric that decides: PSNR, or what the first waveform run is judged by."""
+    first = next(iter(runs.values()))
+    return (headline_metric(first) or "pesq") if first.is_audio else "psnr"
 
 
 def _numbers(runs: Mapping[str, RunContents]) -> Section:
@@ -173,7 +188,9 @@ def _differences(comparison: Mapping[str, Any]) -> Section:
 
 
 def _reconstructions(runs: Mapping[str, RunContents]) -> Section:
-    return Section("reconstructions", "The same samples", rows_side_by_side(runs))
+    audio = next(iter(runs.values())).is_audio
+    side_by_side = clips_side_by_side if audio else rows_side_by_side
+    return Section("reconstructions", "The same samples", side_by_side(runs))
 
 
 def _curves(runs: Mapping[str, RunContents]) -> Section:

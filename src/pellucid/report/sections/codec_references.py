@@ -10,9 +10,9 @@ from pellucid.report.charts import Series, line_chart
 from pellucid.report.codec_standing import codec_standings, signed
 from pellucid.report.contents import RunContents, mapping, measured, part
 from pellucid.report.page import Html, Section, fill
-from pellucid.report.wording import capitalised, interval, number, places_for, title
+from pellucid.report.wording import interval, number, places_for, title
 
-COLUMNS = ("pesq", "stoi", "si_sdr")
+COLUMNS = ("pesq", "stoi")
 CURVES = ("pesq", "stoi")
 
 
@@ -68,7 +68,7 @@ def _line(contents: RunContents, name: str, node: Mapping[str, Any], key: str | 
         kbps=_rate(node, "file_kbps"),
         payload=_rate(node, "payload_kbps"),
         cells=[_cell(contents, node, key, column) for column in COLUMNS],
-        note="" if own else capitalised(str(node.get("note") or "")),
+        note="" if own else str(node.get("note") or ""),
     )
 
 
@@ -110,7 +110,7 @@ def _curve(contents: RunContents, metric: str) -> Html | None:
         series,
         x_label="kb/s of files, headers included",
         y_label=title(metric),
-        x_ends=(0,),
+        x_ends=(0, 1.05 * max(x for one in series for x in one.x)),
         note="Each dot of this run spends another number of residual levels of the same model."
         if len(curves["this run"]) > 1
         else "",

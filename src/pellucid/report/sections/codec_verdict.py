@@ -41,10 +41,10 @@ def section(contents: RunContents) -> Section:
 
 
 def headline(contents: RunContents, found: list[CodecStanding]) -> str:
-    """Return the judgement in words: by the codecs that spend no less than the run."""
+    """Return the judgement in words: the best that the run beats, the least that beats it."""
     if contents.evaluation is None:
         return "Trained, not evaluated yet."
-    judged = [standing for standing in found if standing.relation]
+    judged = telling(found)
     if not judged:
         return "Evaluated, without codecs to stand against."
     clauses = []
@@ -57,6 +57,19 @@ def headline(contents: RunContents, found: list[CodecStanding]) -> str:
         if labels:
             clauses.append(f"{words} {listed(labels)}")
     return capitalised("; ".join(clauses)) + "."
+
+
+def telling(found: list[CodecStanding]) -> list[CodecStanding]:
+    """Return of each codec the best rate that the run beats, all level ones, the least ahead."""
+    kept: dict[tuple[str, str], CodecStanding] = {}
+    for one in found:  # worst first
+        if one.relation == "ahead":
+            kept[one.codec, "ahead"] = one
+        elif one.relation == "behind":
+            kept.setdefault((one.codec, "behind"), one)
+        elif one.relation == "level":
+            kept[one.codec, one.name] = one
+    return [one for one in found if one in kept.values()]
 
 
 def sentence(
@@ -80,7 +93,7 @@ def sentence(
     kbps = measured(contents.evaluated("metrics", "file_kbps"))
     text += f" at {kbps.value:.2f} kb/s of files" if kbps else ""
     unit = " dB" if own.unit == "dB" else ""
-    clauses = [one.in_words(unit) for one in reversed(found) if one.difference]
+    clauses = [one.in_words(unit) for one in reversed(telling(found))]
     return f"{text} on {clips}" + (f": {', '.join(clauses)}." if clauses else ".")
 
 

@@ -166,7 +166,7 @@ def _caption(sample: Mapping[str, Any], column: str) -> str:
 
 
 def _heading(column: str) -> str:
-    """Return a column in words: `opus-6` → Opus 6 (what it was asked for, measured elsewhere)."""
+    """Return a column in words: `opus-6` → Opus, 6 kb/s asked."""
     codec, _, setting = column.partition("-")
-    asked = {"opus": " kb/s asked", "codec2": " b/s", "speex": " (quality)"}.get(codec, "")
-    return f"{title(codec)} {setting}{asked}" if setting else title(column)
+    asked = {"opus": f"{setting} kb/s asked", "codec2": f"{setting} b/s"}
+    return f"{title(codec)}, {asked.get(codec, setting)}" if setting else title(column)
