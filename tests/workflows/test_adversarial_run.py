@@ -94,6 +94,7 @@ def test_the_subject_has_the_second_player(run):
     assert all(torch.equal(encoder[name], held[name]) for name in encoder)
 
 
+@pytest.mark.slow
 def test_the_rows_about_adversaries_open_and_find_no_leak(run):
     data = run.data()
     found = diagnose(subject_of(run), data.train, budget_seconds=25)
