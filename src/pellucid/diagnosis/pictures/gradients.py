@@ -71,7 +71,7 @@ def parameter_movement(case: Case) -> Plot | None:
             Series(
                 "",
                 tuple(float(i) for i in range(len(movement))),
-                tuple(size for _, size in movement.values()),
+                tuple(size for _, size, _ in movement.values()),
             ),
         ),
         y_log=True,

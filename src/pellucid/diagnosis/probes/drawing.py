@@ -32,6 +32,7 @@ class Drawing:
         fvu: error / variance of the targets about the mean sample.
         late_win_db: dB won in the second half of the steps at the full rate; near 0 when it has
             stalled.
+        moved: whether the error changed at all; not so behind a dead layer.
         linear_fvu: error of PCA with as many numbers on the same targets / the same variance.
         steps: Adam steps taken.
         parameters: how many decoder parameters were free.
@@ -42,6 +43,7 @@ class Drawing:
     fvu: float
     late_win_db: float
     linear_fvu: float
+    moved: bool
     steps: int
     parameters: int
 
@@ -88,6 +90,7 @@ def _draw(case: Case, count: int) -> Drawing | None:
         fvu=mean_square(best - case.x[chosen]) / spread,
         late_win_db=float(late),
         linear_fvu=mean_square(linear) / spread,
+        moved=min(history) < 0.999 * history[0],
         steps=len(history),
         parameters=sum(p.numel() for p in free),
     )

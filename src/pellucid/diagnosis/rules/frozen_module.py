@@ -25,10 +25,10 @@ def missing(case: Case) -> str | None:
 def examine(case: Case) -> Finding | None:
     """Assert a module none of whose learnable parameters moved."""
     movement = case.measure(moved)
-    still = [name for name, (share, _) in movement.items() if share == 0.0]
+    owned = {id(p) for o in case.subject.optimizers for g in o.param_groups for p in g["params"]}
+    still = [n for n, (share, _, reached) in movement.items() if share == 0.0 and not reached]
     if not still or (len(still) == len(movement) and not case.subject.optimizers):
         return None
-    owned = {id(p) for o in case.subject.optimizers for g in o.param_groups for p in g["params"]}
     why = []
     for name in still:
         parameters = learnable(case, name)
@@ -46,7 +46,7 @@ def examine(case: Case) -> Finding | None:
         summary=f"{', '.join(still)} did not move in {STEPS} training steps ({'; '.join(why)})",
         evidence=tuple(
             Evidence(f"‖Δθ‖/‖θ‖ of {name}", size, "1", "> 0")
-            for name, (_, size) in movement.items()
+            for name, (_, size, _) in movement.items()
         ),
         ruled_out=(
             RuledOut(
@@ -63,19 +63,34 @@ def examine(case: Case) -> Finding | None:
     )
 
 
-def moved(case: Case) -> dict[str, tuple[float, float]]:
-    """Return per module (share of parameters that moved, ‖Δθ‖/‖θ‖) after a training step or two.
+def moved(case: Case) -> dict[str, tuple[float, float, bool]]:
+    """Return per module what a training step or two did to it.
 
-    Codebooks and batch statistics are no parameters here; declared freezing is exempt.
+    (share of parameters that moved, ‖Δθ‖/‖θ‖, whether an optimiser owns it and a gradient reached
+    it). A module that was reached and does not move is dead, not frozen. Codebooks and batch
+    statistics are no parameters here; declared freezing is exempt.
     """
     names = [n for n in case.subject.modules if learnable(case, n)]
     step = own_step(case)
     assert step is not None
     with case.training_mode():
         before = {n: [p.detach().clone() for p in learnable(case, n)] for n in names}
+        for name in names:
+            for parameter in learnable(case, name):
+                parameter.grad = None  # what earlier training left there proves nothing
         for index in range(STEPS):
             step(case.batch_of(case.fit, index * 64))
-        return {n: _change(before[n], learnable(case, n)) for n in names}
+        return {
+            n: (*_change(before[n], learnable(case, n)), _reached(case, learnable(case, n)))
+            for n in names
+        }
+
+
+def _reached(case: Case, parameters: list[nn.Parameter]) -> bool:
+    owned = {id(p) for o in case.subject.optimizers for g in o.param_groups for p in g["params"]}
+    return any(
+        p.requires_grad and p.grad is not None and (id(p) in owned or not owned) for p in parameters
+    )
 
 
 def learnable(case: Case, name: str) -> list[nn.Parameter]:

@@ -11,6 +11,8 @@ from pellucid.diagnosis.rules.access import loss_terms, modules
 
 _RECONSTRUCTION = ("rec", "mse", "l1", "l2", "mae", "pixel", "wave", "stft", "mel", "bce", "nll")
 
+_ALIVE = 1e-30
+
 
 def missing(case: Case) -> str | None:
     """The loss terms and the modules they should reach."""
@@ -79,7 +81,10 @@ def term_reach(case: Case) -> dict[str, dict[str, float]]:
                     continue
                 grads = torch.autograd.grad(value, ps, allow_unused=True, retain_graph=True)
                 norms = [g.norm() for g in grads if g is not None]
-                found[name][module] = float(torch.stack(norms).norm()) if norms else 0.0
+                # A gradient of zeros has found its way: dead units are another row's business.
+                found[name][module] = (
+                    max(float(torch.stack(norms).norm()), _ALIVE) if norms else 0.0
+                )
     return found
 
 

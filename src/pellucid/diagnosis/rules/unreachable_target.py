@@ -17,8 +17,8 @@ def missing(case: Case) -> str | None:
     if not parameters(case):
         return "Subject.modules or optimizers: the decoder's parameters"
     drawn = case.measure(one_target)
-    if drawn is None or not drawn.parameters:
-        return "a decoder whose parameters gradients reach"
+    if drawn is None or not drawn.parameters or not (drawn.moved or drawn.fvu < 0.02):
+        return "a decoder that gradients reach and move"
     if drawn.fvu > 0.02 and drawn.steps < ENOUGH:
         return "time to draw one target"
     return None
