@@ -41,7 +41,8 @@ def encode(
         `{"model", "out", "files": [{"name", "file", "bytes", …}], "failed": [{"name", "reason"}],
         "total": {…}}`; audio has "seconds", "kbps" (the file's), "payload_kbps" (its codes alone),
         "gain_db" (that the encoder applied) and "times_real_time", pictures "width", "height",
-        "bits_per_pixel" and "payload_bits_per_pixel". Times are of coding, not of the disk.
+        "bits_per_pixel" and "payload_bits_per_pixel". Times are of coding, not of the disk; the
+        first file pays for the start of torch.
 
     Raises:
         DataError: when there is nothing to encode, or the only file cannot be.
