@@ -20,7 +20,7 @@ from pellucid.report.sections.reconstructions import rows_side_by_side
 from pellucid.report.wording import interval, number, places_for, short_unit, title
 from pellucid.run_folder import RunFolder, write_atomically
 
-CURVES = ("psnr", "total", "bottleneck.perplexity", "bottleneck.usage", "samples_per_second")
+CURVES = ("psnr", "snr", "total", "bottleneck.perplexity", "bottleneck.usage", "samples_per_second")
 
 
 @dataclasses.dataclass(frozen=True)

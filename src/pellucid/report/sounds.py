@@ -45,7 +45,7 @@ def excerpt(samples_T: np.ndarray, sample_rate: int, seconds: float) -> slice:
     length = round(seconds * sample_rate)
     if len(samples_T) <= length:
         return slice(0, len(samples_T))
-    energy = np.cumsum(np.square(samples_T, dtype=np.float64))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(samples_T, dtype=np.float64))])
     start = int(np.argmax(energy[length:] - energy[:-length]))
     return slice(start, start + length)
 

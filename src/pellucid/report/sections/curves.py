@@ -12,8 +12,10 @@ from pellucid.report.page import Html, Section, fill
 from pellucid.report.wording import finite, is_number, title
 
 Curve = tuple[list[float], list[float | None]]
+QUALITY = ("psnr", "snr", "total")
 UNITS = {
     "psnr": "dB",
+    "snr": "dB",
     "total": "weighted sum of the terms",
     "samples_per_second": "samples per second",
     "learning_rate": "",
@@ -38,12 +40,12 @@ def section(contents: RunContents) -> Section:
     """Draw every logged quantity over the optimiser's steps."""
     curves = collect(contents.lines)
     timeline = _timeline(contents)
-    quality = [_chart(name, curves, timeline) for name in ("psnr", "total") if name in curves]
+    quality = [_chart(name, curves, timeline) for name in QUALITY if name in curves]
     quality += _shares(curves, timeline)
     terms = [_chart(n, curves, timeline) for n in curves if _is_term_value(n)]
     bottleneck = [_chart(n, curves, timeline) for n in curves if n.startswith("bottleneck.")]
     machinery = [_chart(n, curves, timeline) for n in MACHINERY if n in curves]
-    drawn = {"psnr", "total", *MACHINERY}
+    drawn = {*QUALITY, *MACHINERY}
     others = [
         _chart(n, curves, timeline)
         for n in curves
