@@ -145,31 +145,6 @@ def _shared(specimen_: Specimen) -> float:
     return float((nearest < 0.05 * held.norm(dim=1)).float().mean())
 
 
-def narrow(healthy: Trained, seed: int) -> Specimen:
-    """One latent channel, everything else as before, trained to its end."""
-    torch.manual_seed(seed)
-    model = copied(healthy)
-    with torch.no_grad():
-        channels = healthy.model.encode(healthy.train[:2]).mean.shape[1]
-
-    class OneChannel(nn.Module):
-        def forward(self, h: Tensor) -> Tensor:
-            return h[:, :1]
-
-    model.encoder = nn.Sequential(*model.encoder, OneChannel())
-    first = model.decoder[0]
-    kind = type(first)
-    model.decoder[0] = kind(1, first.out_channels, 3, padding=1)
-    assert channels > 1
-    fit(model, healthy.train, steps=500, learning_rate=healthy.learning_rate, seed=seed)
-    return specimen(healthy, model)
-
-
-def _latent_numbers(specimen_: Specimen) -> float:
-    with torch.no_grad():
-        return float(specimen_.subject.encode(specimen_.train[:1]).mean.numel())
-
-
 def stale_average(healthy: Trained, seed: int) -> Specimen:
     """The averaged twin was started from random weights with decay 0.9999 and hardly moved."""
     model = copied(healthy)
@@ -319,7 +294,6 @@ def mutants(base: str) -> list[Mutant]:
         return Mutant(f"{base}/{name}", base, ids, make, sick, **more)
 
     gap = measures("held-out over training error", _gap, None, 1.8)
-    numbers = measures("latent numbers per sample", _latent_numbers, 33, None)
     rails = measures("share of outputs at the rails", _at_rails, None, 0.2)
     return [
         plant("learning-rate-high", ("learning-rate",), rate(15, fresh=True), _lower_rate_wins(15)),
@@ -335,7 +309,6 @@ def mutants(base: str) -> list[Mutant]:
             measures("held-out samples met in training", _shared, None, 0.1),
             black_box=True,
         ),
-        plant("capacity-limit", ("capacity-limit",), narrow, both(loses(2.0), numbers)),
         plant(
             "stale-ema",
             ("stale-ema",),

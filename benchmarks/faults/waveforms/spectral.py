@@ -111,18 +111,6 @@ def buzz(healthy: Trained, seed: int) -> Specimen:
     return specimen(healthy, model, black=True)
 
 
-def ringing(healthy: Trained, seed: int) -> Specimen:
-    """The last transposed convolution's phases drift apart under a loss on low bands only."""
-    model = copied(healthy)
-    generator = torch.Generator().manual_seed(seed)
-    last = [m for m in model.decoder if isinstance(m, nn.ConvTranspose1d)][-1]
-    model.weights = {n: w for n, w in model.weights.items() if n != "mse"} | {"low_band": 1.0}
-    with torch.no_grad():
-        phases = 1 + 0.6 * torch.randn(1, 1, last.kernel_size[0], generator=generator)
-        last.weight.mul_(phases)
-    return specimen(healthy, fine_tune(healthy, model, seed, steps=150))
-
-
 @torch.no_grad()
 def loudest_tone(specimen_: Specimen) -> float:
     """Return by how many dB one bin above an eighth of the rate outshouts the input at most."""
@@ -211,7 +199,6 @@ def mutants(base: str) -> list[Mutant]:
             measures("non-finite loss on silence", _silent_loss, None, 0.5),
         ),
         plant("metallic-buzz", ("metallic-artefacts",), buzz, high, black_box=True),
-        plant("metallic-ringing", ("metallic-artefacts",), ringing, high),
         plant(
             "tile-seams",
             ("tile-seams",),
