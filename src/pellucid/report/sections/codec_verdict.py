@@ -136,6 +136,6 @@ def _marks(
 
 
 def _plain(metric: MetricValue) -> MetricValue:
-    """Return the metric with the unit that is printed after a number."""
-    unit = short_unit(metric.unit)
+    """Return the metric with the unit that is printed after a number; an opinion needs none."""
+    unit = "" if metric.unit.startswith("MOS") else short_unit(metric.unit)
     return MetricValue(metric.value, unit, metric.low, metric.high, metric.n, metric.convention)
