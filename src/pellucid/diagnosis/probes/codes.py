@@ -30,6 +30,7 @@ class LevelUse:
         kmeans_perplexity: its perplexity (or NaN).
         kmeans_book: (K', d) its vectors, or None.
         weight: variance of what the level got / variance of the latent: 1 for the first.
+        exact: latent errors come from the codebook itself, not from the means of its latents.
     """
 
     size: int
@@ -42,6 +43,7 @@ class LevelUse:
     kmeans_perplexity: float
     kmeans_book: Tensor | None
     weight: float = 1.0
+    exact: bool = True
 
 
 def code_use(case: Case) -> list[LevelUse]:
@@ -73,7 +75,8 @@ def code_use(case: Case) -> list[LevelUse]:
             nearest = books[level][index] if own_space else _centroids(vectors, index, size)[index]
             vectors = vectors - nearest
             share = mean_square(vectors) / _spread(residual)
-        uses.append(_level(size, index, residual, share, weight))
+        use = _level(size, index, residual, share, weight)
+        uses.append(dataclasses.replace(use, exact=own_space))
     return uses
 
 

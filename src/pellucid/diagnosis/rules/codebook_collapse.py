@@ -71,12 +71,14 @@ def _confidence(case: Case, use: LevelUse) -> float:
     if not math.isfinite(use.kmeans_share) or use.size < 4:
         return 0.0
     reachable = min(use.size, max(2, use.vectors // 4))
+    # Codes of a projected or unknown space may be idle for good reasons: more has to be wrong.
+    doubt, margin_db = (1.0, 0.0) if use.exact else (2.0, 1.5)
     return min(
         case.threshold("codebook-collapse.used").confidence(use.alive / reachable),
         case.threshold("codebook-collapse.perplexity").confidence(
-            use.perplexity / max(use.kmeans_perplexity, 1.0)
+            doubt * use.perplexity / max(use.kmeans_perplexity, 1.0)
         ),
-        case.threshold("codebook-collapse.win_db").confidence(_win_db(use)),
+        case.threshold("codebook-collapse.win_db").confidence(_win_db(use) - margin_db),
         case.threshold("codebook-collapse.lost_share").confidence(
             use.weight * (use.residual_share - use.kmeans_share)
         ),
