@@ -15,7 +15,7 @@ from pellucid.diagnosis.case import build_case
 from pellucid.diagnosis.clock import Clock
 from pellucid.diagnosis.evidence import Finding
 from pellucid.diagnosis.interventions import channel_weights, kmeans_codebook
-from pellucid.diagnosis.probes.codes import kmeans
+from pellucid.diagnosis.probes.codes import code_use, kmeans
 from pellucid.diagnosis.probes.quantisation import flat, nearest
 from pellucid.diagnosis.probes.spectra import spectra_of
 from pellucid.diagnosis.rules import (
@@ -194,11 +194,9 @@ def test_unused_codes_of_a_good_residual_quantiser_are_no_collapse(trained, opti
 
     books = [b.detach() for b in quantizer.codebooks]
     case = case_of(Subject(encode, decode, codebook=books, value_range=(-1, 1)), model.data)
-    if options:
-        assert "projected" in codebook_collapse.missing(case)
-    else:
-        assert codebook_collapse.missing(case) is None
-        assert confidence(codebook_collapse, case) < 0.5
+    assert codebook_collapse.missing(case) is None
+    assert confidence(codebook_collapse, case) < 0.5
+    assert case.measure(code_use)[0].exact is not bool(options)  # projected: judged by centroids
 
 
 FINDING = Finding("any", 0.6, 1.0, "dB", "s", (), "t", ())
