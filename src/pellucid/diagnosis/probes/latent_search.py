@@ -105,7 +105,8 @@ def _best_codes(
     quantized = latent.quantized
     if not books or quantized is None or quantized.shape[1] != books[0].shape[1]:
         return None, "no codebook in the decoder's space was given: codes cannot be searched"
-    if mean_square(nearest_codes(quantized, books) - quantized) > 1e-3 * float(quantized.detach().var()):
+    spread = float(quantized.detach().var())
+    if mean_square(nearest_codes(quantized, books) - quantized) > 1e-3 * spread:
         return None, "the codebook does not reproduce the quantised latents: codes not searched"
 
     def project(p: list[Tensor]) -> Tensor:
