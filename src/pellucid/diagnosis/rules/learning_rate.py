@@ -51,6 +51,9 @@ def examine(case: Case) -> Finding | None:
     too_small = case.threshold("learning-rate.small_update").confidence(chosen.update_ratio)
     too_large = case.threshold("learning-rate.large_update").confidence(chosen.update_ratio)
     # The end of a schedule is quieter than its start; only a rate still in use can be too high.
+    if adaptive(case):  # whose steps are as long as the rate, however large weights have grown
+        by_rate = case.threshold("learning-rate.adaptive_rate").confidence(chosen.value)
+        too_large = max(too_large, by_rate)
     too_large = 0.0 if chosen.decayed else too_large
     candidates: list[tuple[float, RateForks]] = []
     if max(too_small, too_large) >= 0.1 and (forks := case.measure(rate_forks)) is not None:
@@ -64,6 +67,11 @@ def examine(case: Case) -> Finding | None:
     if confidence < 0.1 or forks is None:
         return None
     return _finding(case, chosen, forks, confidence)
+
+
+def adaptive(case: Case) -> bool:
+    """Say whether an Adam-like optimiser sets the length of the steps."""
+    return any("adam" in type(o).__name__.lower() for o in optimizers_of(case))
 
 
 def _low(case: Case, forks: RateForks) -> float:
