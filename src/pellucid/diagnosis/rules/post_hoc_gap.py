@@ -95,7 +95,8 @@ def examine(case: Case) -> Finding | None:
 
 def _behind_kmeans(case: Case) -> float | None:
     """Return dB of latent error beyond k-means of the worst level that matters, or None."""
-    uses = [u for u in case.measure(code_use) if math.isfinite(u.kmeans_share) and u.weight > 0.2]
+    known = (u for u in case.measure(code_use) if u.exact and math.isfinite(u.kmeans_share))
+    uses = [u for u in known if u.weight > 0.2]
     if not uses:
         return None
     return max(decibels(u.residual_share / max(u.kmeans_share, 1e-12)) for u in uses)
