@@ -24,13 +24,14 @@ def examine(case: Case) -> Finding | None:
     """Assert latents far from their codes that have left them behind, or go on leaving them."""
     found = case.measure(commitment)
     assert found is not None
-    far = case.threshold("commitment-drift.distance").confidence(found.distance[-1])
+    distance = case.threshold("commitment-drift.distance")
+    far, far_now = (distance.confidence(found.distance[place]) for place in (-1, 0))
     grows = case.threshold("commitment-drift.growth").confidence(found.rms_growth)
     if not found.steady:
         grows = min(grows, 0.4)
     logged = max((_rising(case, s) for s in _logged(case)), default=0.0)
     behind = case.threshold("commitment-drift.lag").confidence(case.measure(lag))
-    confidence = min(far, max(grows, logged, behind))
+    confidence = max(min(far, max(grows, logged)), min(far_now, behind))
     if confidence < 0.1:
         return None
     use = case.measure(code_use)
@@ -38,13 +39,13 @@ def examine(case: Case) -> Finding | None:
     return Finding(
         id="commitment-drift",
         confidence=confidence,
-        severity=found.distance[-1],
+        severity=max(found.distance),
         severity_unit="variances of z",
-        summary=f"E‖z − q(z)‖² is {found.distance[-1]:.2g} of Var(z) and RMS(z) "
+        summary=f"E‖z − q(z)‖² is {max(found.distance):.2g} of Var(z), and "
         + (
-            f"grows by {found.rms_growth:.0%} in {found.steps} steps: codes do not keep up"
-            if found.steps
-            else "is left behind by its codes"
+            f"RMS(z) grows by {found.rms_growth:.0%} in {found.steps} steps: codes do not keep up"
+            if found.steps and grows > behind
+            else f"codes lie {case.measure(lag):.2g}·Var(z) off the middle of their own latents"
         ),
         evidence=(
             Evidence(
