@@ -108,9 +108,9 @@ def optimizers_of(case: Case) -> list[torch.optim.Optimizer]:
 
 def _forks(case: Case, *, fresh: bool) -> RateForks | None:
     """Run one fork after another until the clock of this probe is out."""
-    clock = Clock(min(8.0, 0.12 * case.clock.budget_seconds, case.clock.left / 2))
+    clock = Clock(min(10.0, 0.16 * case.clock.budget_seconds, case.clock.left / 2))
     before = case.variance if fresh else _held(case)
-    after, steps = _fork(case, 1.0, clock.share(0.14), STEPS, fresh=fresh)
+    after, steps = _fork(case, 1.0, clock.share(0.2), STEPS, fresh=fresh)
     if steps < _ENOUGH:
         return None
     wins = {1.0: _win(before, after)}
