@@ -13,6 +13,8 @@ from torch import Tensor
 from pellucid.diagnosis.case import Case, mean_square
 
 MAX_VECTORS = 20_000
+GRID = 32
+"""More values per channel are no grid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +86,20 @@ def _centroids(x_Md: Tensor, index_M: Tensor, size: int) -> Tensor:
     """Return (K, d) means of the vectors that share a code (0 for codes without any)."""
     sums = x_Md.new_zeros(size, x_Md.shape[1]).index_add_(0, index_M, x_Md)
     return sums / torch.bincount(index_M, minlength=size).clamp_min(1)[:, None].to(x_Md)
+
+
+def on_grid(case: Case) -> bool:
+    """Say whether the quantiser rounds each channel to a few values (FSQ, LFQ): nothing is learned.
+
+    Such codes need not stand in the middle of what they serve, nor all be used.
+    """
+    quantized, codes = case.latent.quantized, case.latent.codes
+    if quantized is None or codes is None or quantized.ndim < 2:
+        return False
+    vectors = quantized.movedim(1, -1).reshape(-1, quantized.shape[1]).float()
+    vectors = vectors[:: max(1, len(vectors) // 4096)]
+    values = max(len(column.round(decimals=4).unique()) for column in vectors.T)
+    return values <= GRID and len(codes.unique()) > 2 * values
 
 
 def _one_space(case: Case, columns: Tensor) -> bool:

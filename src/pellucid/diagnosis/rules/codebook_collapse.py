@@ -11,7 +11,7 @@ import math
 
 from pellucid.diagnosis.case import Case, decibels
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
-from pellucid.diagnosis.probes.codes import LevelUse, code_use
+from pellucid.diagnosis.probes.codes import LevelUse, code_use, on_grid
 
 
 def missing(case: Case) -> str | None:
@@ -20,6 +20,8 @@ def missing(case: Case) -> str | None:
         return "codes (Latent.codes)"
     if not math.isfinite(case.measure(code_use)[0].kmeans_share):
         return "codes at the positions of Latent.mean"
+    if case.measure(on_grid) and not case.subject.codebooks:
+        return "a codebook that is learned (this quantiser rounds to a grid)"
     return None
 
 

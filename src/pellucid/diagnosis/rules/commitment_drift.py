@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
-from pellucid.diagnosis.probes.codes import code_use
+from pellucid.diagnosis.probes.codes import code_use, on_grid
 from pellucid.diagnosis.probes.commitment import Commitment, commitment, comparable, lag
 from pellucid.diagnosis.probes.history import Slope, series, slope_of
 
@@ -16,6 +16,8 @@ def missing(case: Case) -> str | None:
     """Codes beside the latents they stand for, and a fork or a history."""
     if not comparable(case):
         return "Latent.codes and Latent.quantized in the space of Latent.mean"
+    if case.measure(on_grid):
+        return "a codebook that is learned (this quantiser rounds to a grid)"
     found = case.measure(commitment)
     return None if found is not None else "latents before and after the quantiser"
 
