@@ -177,7 +177,6 @@ def test_nothing_measured_is_said() -> None:
 
 
 def test_dnsmos_prefers_speech_to_noise() -> None:
-    pytest.importorskip("onnxruntime")
     if not DNSMOS_FILE.is_file():
         pytest.skip(f"no DNSMOS network at {DNSMOS_FILE}")
     network = DNSMOS(str(DNSMOS_FILE))
@@ -186,7 +185,6 @@ def test_dnsmos_prefers_speech_to_noise() -> None:
 
 
 def test_another_file_is_no_dnsmos_network(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
     wrong = tmp_path / "wrong.onnx"
     wrong.write_bytes(b"not a network")
     with pytest.raises(DataError, match="no DNSMOS network"):
@@ -195,7 +193,6 @@ def test_another_file_is_no_dnsmos_network(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_visqol_knows_a_copy() -> None:
-    pytest.importorskip("visqol")
     measure, x = Visqol(), syllables(1.0)
     assert measure(x, x) > measure(x + noise(1.0, rms=0.1), x)
     assert "mapping" in measure.mapping

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.errors import DataError, MissingExtraError, require
+from pellucid.errors import DataError, require
 from pellucid.metrics.waveform_errors import Unmeasurable
 
 RATE = 16000
@@ -119,13 +119,7 @@ class DNSMOS:
     """
 
     def __init__(self, path: str) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingExtraError(
-                "DNSMOS needs the package 'onnxruntime', which is not installed",
-                hint="pip install onnxruntime",
-            ) from error
+        onnxruntime: Any = require("onnxruntime", extra="audio", purpose="DNSMOS")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
