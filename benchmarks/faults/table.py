@@ -8,6 +8,9 @@ from benchmarks.faults.score import Outcome, score
 
 from pellucid.diagnosis.catalogue import ROWS
 
+BASE_PASS = "nan-or-overflow"
+"""Found before any rule is asked, while the model is first run."""
+
 
 def line(outcome: Outcome) -> str:
     """Return one specimen in one line, for the terminal."""
@@ -70,7 +73,7 @@ def per_row(outcomes: Sequence[Outcome]) -> str:
         found = sum(_finds(o, row) for o in here)
         first = sum(o.first for o in here)
         others = sorted({i for o in here for i in o.beside})
-        missing = "" if row in order else " (no rule yet)"
+        missing = "" if row in order or row == BASE_PASS else " (no rule yet)"
         lines.append(
             f"| `{row}`{missing} | {len(here)} | {found} | {first} | {', '.join(others)} |"
         )
