@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from pellucid.diagnosis import Diagnosis, Evidence, Finding, NotTested, Rung, Subject, as_subject
 from pellucid.diagnosis.catalogue import ROWS
 from pellucid.diagnosis.clock import Clock
-from pellucid.diagnosis.diagnose import adjusted, fold, parse_goal
+from pellucid.diagnosis.diagnose import adjusted, parse_goal
 from pellucid.diagnosis.evidence import Bar, Confirmation
 from pellucid.diagnosis.latents import as_latent, as_output
 from pellucid.diagnosis.probes.codes import kmeans, perplexity
+from pellucid.diagnosis.ranking import fold
 from pellucid.diagnosis.rules.broken_filterbank import shape_of
 from pellucid.diagnosis.rules.unattainable_target import water_filling
 from pellucid.diagnosis.samples import read_samples

@@ -155,6 +155,8 @@ def _hints(hints: list[Finding]) -> Group:
     lines = [Text("weighed, not asserted", style="bold")]
     for finding in hints:
         line = Text(f"{finding.id} {finding.confidence:.2f}  ", style="default")
+        if finding.explained_by:
+            line.append(f"explained by {finding.explained_by}: ", style="default")
         line.append(finding.summary, style="dim")
         lines.append(line)
     return Group(*lines)

@@ -12,10 +12,9 @@ import torch
 
 from pellucid.diagnosis.budget import spend
 from pellucid.diagnosis.case import Case, build_case, set_mode
-from pellucid.diagnosis.catalogue import ROWS, Group, Row
+from pellucid.diagnosis.catalogue import ROWS, Row
 from pellucid.diagnosis.clock import Clock
 from pellucid.diagnosis.evidence import (
-    ASSERTED,
     OUT_OF_TIME,
     Confirmation,
     Diagnosis,
@@ -25,6 +24,7 @@ from pellucid.diagnosis.evidence import (
 from pellucid.diagnosis.ladder import climb
 from pellucid.diagnosis.numerics import non_finite
 from pellucid.diagnosis.probes.repeated import repeated
+from pellucid.diagnosis.ranking import fold
 from pellucid.diagnosis.reachable import reachable
 from pellucid.diagnosis.samples import read_samples
 from pellucid.diagnosis.snapshot import Snapshot
@@ -152,9 +152,8 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
     ladder = climb(case)
     bars = () if case.clock.out else _spend(case)
     findings = fold(case.findings)
-    if confirm:
-        findings = tuple(_confirm(case, f) for f in findings)
-        findings = fold(list(findings))
+    if confirm:  # a refuted cause gives back what it explained
+        findings = fold([_confirm(case, f) for f in findings])
     findings = tuple(_illustrated(case, f) for f in findings)
     return _answer(case, findings, closed, tested, ladder, bars)
 
@@ -212,51 +211,12 @@ def _spend(case: Case) -> tuple:
         return ()
 
 
-def fold(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Rank findings and fold consequences under their causes.
-
-    Asserted causes come first in the order of precedence, then what they explain (as hints, with
-    the cause named), then other hints.
-    """
-    groups = {row.id: row.group for row in ROWS} | {"nan-or-overflow": Group.NUMERICS}
-    explains = {row.id: row.explains for row in ROWS}
-    asserted = sorted(
-        (f for f in findings if f.asserted), key=lambda f: (groups[f.id], -f.confidence)
-    )
-    explained: dict[str, str] = {}
-    for place, finding in enumerate(asserted):
-        # A row may explain one of an earlier group (an objective that shrinks x_hat looks like
-        # wrong units), unless each claims the other: then precedence decides.
-        own = explains.get(finding.id, ())
-        later = (c for c in asserted[place + 1 :] if c.id not in own)
-        for c in (*asserted[:place], *later):
-            if c.id not in explained and finding.id in explains.get(c.id, ()):
-                explained[finding.id] = c.id
-                break
-    causes = [f for f in asserted if f.id not in explained]
-    merged = [
-        dataclasses.replace(c, consequences=tuple(i for i, by in explained.items() if by == c.id))
-        for c in causes
-    ]
-    hints = [
-        dataclasses.replace(
-            f,
-            confidence=min(f.confidence, 0.99 * ASSERTED),
-            summary=f"explained by {explained[f.id]}: {f.summary}",
-        )
-        for f in asserted
-        if f.id in explained
-    ]
-    hints += sorted((f for f in findings if not f.asserted), key=lambda f: -f.confidence)
-    return (*merged, *hints)
-
-
 def _confirm(case: Case, finding: Finding) -> Finding:
     """Run a finding's intervention where there is one and time for it; adjust the confidence."""
     row = next(r for r in ROWS if r.id == finding.id)
     if row.intervention is None or not case.clock.has(0.05 * case.clock.budget_seconds):
         return finding
-    if finding.confidence < 0.25 or finding.summary.startswith("explained by"):
+    if finding.confidence < 0.25 or finding.explained_by:
         return finding
     try:
         result = row.intervention.intervene(case, finding)
@@ -273,7 +233,7 @@ def _confirm(case: Case, finding: Finding) -> Finding:
 def _illustrated(case: Case, finding: Finding) -> Finding:
     """Draw a finding's evidence, from what has been measured already."""
     row = next(r for r in ROWS if r.id == finding.id)
-    if finding.confidence < 0.25 or finding.summary.startswith("explained by"):
+    if finding.confidence < 0.25 or finding.explained_by:
         return finding
     plots = []
     for draw in row.plots:

@@ -90,6 +90,8 @@ class Finding:
         evidence: the numbers.
         ruled_out: rivals and why not.
         consequences: ids of rows this one explains.
+        explained_by: id of the row whose consequence this one is; it is then no assertion.
+        own_confidence: the confidence before it was explained, or None.
         treatment: what to change.
         expects: which way each number will move after the treatment.
         confirmation: the intervention, where one was run.
@@ -109,6 +111,8 @@ class Finding:
     expects: tuple[str, ...]
     ruled_out: tuple[RuledOut, ...] = ()
     consequences: tuple[str, ...] = ()
+    explained_by: str = ""
+    own_confidence: float | None = None
     confirmation: Confirmation | None = None
     plots: tuple[Plot, ...] = ()
     suggests: Mapping[str, float | str | bool] = dataclasses.field(default_factory=dict)

@@ -13,7 +13,7 @@ from pellucid.diagnosis.patch_lines import patch_lines
 
 def fragment(diagnosis: Diagnosis) -> str:
     """Return the fragment: verdict, budget, ladder, findings, hints, what was not tested."""
-    folded = {f.id: f for f in diagnosis.findings if _is_explained(f)}
+    folded = {f.id: f for f in diagnosis.findings if f.explained_by}
     causes = [f for f in diagnosis.findings if f.asserted]
     under_a_cause = {i for f in causes for i in f.consequences if i in folded}
     hints = [f for f in diagnosis.findings if not f.asserted and f.id not in under_a_cause]
@@ -60,7 +60,7 @@ def _finding(finding: Finding, consequences: list[Finding]) -> str:
     """Return one card: what, how sure, the numbers, pictures, what to do, what it is not."""
     severity = f"{finding.severity:.3g} {finding.severity_unit}"
     explains = "".join(
-        f"<li><b>{escaped(f.id)}</b>: {escaped(_own_summary(f))}</li>" for f in consequences
+        f"<li><b>{escaped(f.id)}</b>: {escaped(f.summary)}</li>" for f in consequences
     ) + "".join(
         f"<li><b>{escaped(i)}</b></li>"
         for i in finding.consequences
@@ -185,12 +185,3 @@ def _number(evidence: Evidence) -> str:
     if evidence.low is None or evidence.high is None:
         return text
     return f"{text} <span>[{evidence.low:.3g}, {evidence.high:.3g}]</span>"
-
-
-def _is_explained(finding: Finding) -> bool:
-    return not finding.asserted and finding.summary.startswith("explained by ")
-
-
-def _own_summary(finding: Finding) -> str:
-    """Return a folded finding's own words, without "explained by …:"."""
-    return finding.summary.partition(": ")[2] or finding.summary

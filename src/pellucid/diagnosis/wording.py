@@ -38,6 +38,8 @@ def plain_text(diagnosis: Diagnosis) -> str:
 def _finding(rank: int, finding: Finding) -> list[str]:
     """Return the lines of one finding."""
     kind = "" if finding.asserted else " (hint)"
+    if finding.explained_by:
+        kind = f" (explained by {finding.explained_by})"
     lines = [f"{rank}. {finding.id}  {finding.confidence:.2f}{kind}", f"   {finding.summary}"]
     lines += [f"   · {evidence}" for evidence in finding.evidence]
     lines += [f"   not {rival.id}: {rival.why}" for rival in finding.ruled_out]

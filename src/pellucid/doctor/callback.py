@@ -15,7 +15,8 @@ from torch import nn
 
 from pellucid.diagnosis import Diagnosis, Finding, Subject
 from pellucid.diagnosis.catalogue import ROWS
-from pellucid.diagnosis.diagnose import examine_rows, fold
+from pellucid.diagnosis.diagnose import examine_rows
+from pellucid.diagnosis.ranking import fold
 from pellucid.diagnosis.reachable import reachable
 from pellucid.diagnosis.snapshot import Snapshot
 from pellucid.doctor.account import Account
@@ -254,7 +255,7 @@ class Doctor(Callback):
         self._tested.update(dict.fromkeys(diagnosis.tested))
         self.diagnosis = dataclasses.replace(
             diagnosis,
-            findings=fold(list(self._findings.values())),
+            findings=fold(self._findings.values()),
             tested=tuple(self._tested),
         )
         for finding in news:

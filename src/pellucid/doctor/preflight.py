@@ -15,8 +15,9 @@ from torch import Tensor
 
 from pellucid.diagnosis import Diagnosis, Evidence, Finding, Subject
 from pellucid.diagnosis.clock import Clock
-from pellucid.diagnosis.diagnose import examine_rows, fold
+from pellucid.diagnosis.diagnose import examine_rows
 from pellucid.diagnosis.evidence import RuledOut
+from pellucid.diagnosis.ranking import fold
 from pellucid.diagnosis.runner import Runner, decoded_latent
 from pellucid.diagnosis.snapshot import Snapshot
 from pellucid.diagnosis.thresholds import thresholds
