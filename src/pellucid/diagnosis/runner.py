@@ -133,14 +133,24 @@ class Runner:
 
         Returns:
             The latents and the reconstructions, on the CPU in float32, without gradients.
+
+        Raises:
+            PellucidError: when the model takes some samples as they are and breaks on others.
         """
         latents, outputs, start = [], [], 0
         with torch.no_grad():
             for x, count in self._batches(x_NCP):
-                latent = self.encode_live(x)
-                z = decoded_latent(latent)
-                z = z if alter is None else alter(z, latent, start)
-                outputs.append((self.decode_live(z, x), count))
+                latent = None
+                try:
+                    latent = self.encode_live(x)
+                    z = decoded_latent(latent)
+                    z = z if alter is None else alter(z, latent, start)
+                    outputs.append((self.decode_live(z, x), count))
+                except Exception as error:  # foreign code may raise anything
+                    if alter is not None or isinstance(error, PellucidError):
+                        raise
+                    samples = (start, start + count)
+                    raise _refusal(error, samples, latent, [c for c, _ in latents]) from error
                 latents.append((latent, count))
                 start += count
         joined = _join(outputs)
@@ -175,6 +185,30 @@ class Runner:
             if count < self.batch:
                 x = x[torch.arange(self.batch) % count]
             yield self.to_model(x), count
+
+
+def _refusal(
+    error: Exception, samples: tuple[int, int], latent: Latent | None, passed: list[Latent]
+) -> PellucidError:
+    """Say on which samples a model breaks that others pass, and with which codes."""
+    stage = "encode" if latent is None else "decode"
+    found = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if latent is not None and latent.codes is not None:
+        found += f"; codes {_span([latent])} there"
+        found += f", {_span(passed)} in the samples that pass" if passed else ""
+    return PellucidError(
+        f"{stage} breaks on some samples",
+        where=f"Subject.{stage}, samples {samples[0]} to {samples[1] - 1}",
+        expected="every sample to pass",
+        found=found,
+        hint="codes beyond the codebook, or a sample unlike those the model was built for",
+    )
+
+
+def _span(latents: list[Latent]) -> str:
+    """Return "lowest to highest" of the codes."""
+    codes = [c.codes for c in latents if c.codes is not None]
+    return f"{min(int(c.min()) for c in codes)} to {max(int(c.max()) for c in codes)}"
 
 
 def decoded_latent(latent: Latent) -> Tensor:
