@@ -14,6 +14,9 @@ diagnosis.json         findings
 treatment.json         what was changed against which finding, and what it won
 report.html            the page
 treatment.html         before and after, in a treated run
+latents/               means, log-variances, samples, labels per split (.npy), and latents.json
+codebooks/NAME/        a codebook fitted afterwards: vectors, codes of every split, scores
+codebooks.html         the codebooks of the run side by side
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +63,38 @@ def write_atomically(path: Path, data: bytes) -> None:
             found=error.strerror or str(error),
             hint="check permissions and free space; what was written before is intact",
         ) from error
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces `path` only when the block ends without an error.
+
+    A reader sees the old folder, the new one, or (between two renames) none; never a half.
+
+    Raises:
+        RunError: when it cannot be written; `path` is as it was.
+    """
+    writing, previous = (path.with_name(f".{path.name}.{word}") for word in ("writing", "previous"))
+    try:
+        if previous.is_dir() and not path.exists():
+            os.rename(previous, path)  # a crash fell between the two renames below
+        for left_over in (writing, previous):
+            shutil.rmtree(left_over, ignore_errors=True)
+        writing.mkdir(parents=True)
+        yield writing
+        if path.exists():
+            os.rename(path, previous)
+        os.rename(writing, path)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            found=error.strerror or str(error),
+            hint="check permissions and free space; what was written before is intact",
+        ) from error
+    finally:
+        for left_over in (writing, previous):
+            shutil.rmtree(left_over, ignore_errors=True)
 
 
 class RunFolder:
@@ -141,6 +178,22 @@ class RunFolder:
     @property
     def treatment_page(self) -> Path:
         return self.path / "treatment.html"
+
+    @property
+    def latents(self) -> Path:
+        return self.path / "latents"
+
+    @property
+    def codebooks(self) -> Path:
+        return self.path / "codebooks"
+
+    @property
+    def codebooks_page(self) -> Path:
+        return self.path / "codebooks.html"
+
+    def codebook(self, name: str) -> Path:
+        """Return the folder of one codebook that was fitted afterwards."""
+        return self.codebooks / name
 
     def write_json(self, path: Path, node: Mapping[str, Any]) -> None:
         """Write a versioned JSON file atomically; NaN and infinities become null.

@@ -5,6 +5,7 @@ Shape letters: B batch, H height, W width, C channels.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -88,6 +89,12 @@ class ImageSplit(Dataset[dict[str, Any]]):
         return [
             {key: column[row] for key, column in columns.items()} for row in range(len(addresses))
         ]
+
+    def unaugmented(self) -> ImageSplit:
+        """Return the same samples, each at its own place, neither mirrored nor degraded."""
+        plain = copy.copy(self)
+        plain.augmentation = None
+        return plain
 
     def name(self, index: int) -> str:
         """Return the name (path or array row) of the image behind a sample."""
