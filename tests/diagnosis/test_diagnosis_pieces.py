@@ -19,7 +19,6 @@ from pellucid.diagnosis.latents import as_latent, as_output
 from pellucid.diagnosis.probes.codes import kmeans, perplexity
 from pellucid.diagnosis.ranking import fold
 from pellucid.diagnosis.rules.broken_filterbank import shape_of
-from pellucid.diagnosis.rules.unattainable_target import water_filling
 from pellucid.diagnosis.samples import read_samples
 from pellucid.diagnosis.thresholds import Threshold, thresholds
 from pellucid.errors import DataError, PellucidError
@@ -247,13 +246,6 @@ def test_kmeans_never_does_worse_than_one_vector_and_uses_what_it_has(k):
     book, index = kmeans(points, k)
     assert (points - book[index]).square().mean() < (points - points.mean(0)).square().mean()
     assert 1 <= perplexity(torch.bincount(index, minlength=k).double()) <= k + 1e-6
-
-
-def test_water_filling_matches_the_closed_form_of_white_data():
-    assert water_filling(torch.full((10,), 4.0), 10.0) == pytest.approx(
-        10 * 4 * 2 ** (-2 * 1.0), rel=1e-4
-    )
-    assert water_filling(torch.tensor([3.0, 1.0]), 0.0) == pytest.approx(4.0, rel=1e-4)
 
 
 def test_a_filterbank_is_told_from_random_numbers():

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.diagnosis import Diagnosis
-from pellucid.diagnosis.evidence import Confirmation, Evidence, Finding, Rung
+from pellucid.diagnosis.evidence import Bar, Confirmation, Evidence, Finding, Rung
 from pellucid.diagnosis.patch_lines import patch_lines
 
 _TRACK = 28
@@ -27,10 +27,15 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
     hints = [f for f in diagnosis.findings if not f.asserted]
     for finding in asserted:
         console.print(Padding(_finding(finding), (1, 0, 0, 1)))
-    if diagnosis.budget:
-        console.print(Padding(_budget(diagnosis), (1, 0, 0, 1)))
+    for chain in dict.fromkeys(bar.chain for bar in diagnosis.budget):
+        bars = [bar for bar in diagnosis.budget if bar.chain == chain]
+        console.print(Padding(_budget(bars), (1, 0, 0, 1)))
     if diagnosis.ladder:
         console.print(Padding(_ladder(diagnosis), (1, 0, 0, 1)))
+    for exhibit in diagnosis.exhibits:
+        text = Text(exhibit.title, style="bold")
+        text.append(f"  {exhibit.text}", style="default not bold")
+        console.print(Padding(text, (1, 0, 0, 1)))
     if hints:
         console.print(Padding(_hints(hints), (1, 0, 0, 1)))
     for line in _small_print(diagnosis):
@@ -93,24 +98,26 @@ def _proof(proof: Confirmation) -> Text:
     return text
 
 
-def _budget(diagnosis: Diagnosis) -> Table:
-    """Return the waterfall of decibels; other bars as their number."""
-    steps = [b for b in diagnosis.budget if b.unit == "dB" and b.stage != "train to held-out"]
+def _budget(bars: list[Bar]) -> Table:
+    """Return the waterfall of decibels of one chain; other bars as their number."""
+    steps = [b for b in bars if b.unit == "dB" and b.stage != "train to held-out"]
     levels, level = [0.0], 0.0
     for bar in steps:
         level += bar.value if math.isfinite(bar.value) else 0.0
         levels.append(level)
     low, high = min(levels), max(max(levels), min(levels) + 0.1)
-    grid = _bars("error budget: what removing each stage would win")
+    grid = _bars(f"error budget by {bars[0].chain}: what removing each would win")
     at = 0
-    for bar in diagnosis.budget:
+    for bar in bars:
         drawn, style = "", "blue"
         if bar in steps:
             start, stop = sorted(levels[at : at + 2])
             at += 1
             drawn = _block((start - low) / (high - low), (stop - low) / (high - low))
             style = "blue" if bar.value >= 0 else "red"
-        number = f"{bar.value:+.2f} dB" if bar.unit == "dB" else f"{bar.value:.3g} {bar.unit}"
+        number = f"{bar.value:.3g} {bar.unit}"
+        if bar.unit == "dB":
+            number = f"{round(bar.value, 2) + 0.0:+.2f} dB"
         grid.add_row(Text(bar.stage), Text(drawn, style=style), number, Text(bar.note))
     return grid
 
@@ -146,7 +153,7 @@ def _bars(title: str) -> Table:
 
 def _block(start: float, stop: float) -> str:
     """Return a bar in eighths of a cell, from one share of the track to another."""
-    first = round(start * _TRACK)
+    first = min(round(start * _TRACK), _TRACK - 1)
     eighths = max(1, round((stop * _TRACK - first) * 8))
     return " " * first + "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 

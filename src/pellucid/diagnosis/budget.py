@@ -1,4 +1,7 @@
-"""The error budget: nested differences of PSNR/SNR in a fixed order, summing to R4b − deployed."""
+"""The error budget: nested differences of PSNR/SNR in a fixed order, summing to R4b − deployed.
+
+Waveforms show first what kind of error it is (`waveform_budget.py`), then where it arises.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,16 @@ from pellucid.diagnosis.evidence import Bar
 from pellucid.diagnosis.probes.affine import fit_affine
 from pellucid.diagnosis.probes.deployed import deployed_path
 from pellucid.diagnosis.probes.latent_search import latent_search
+from pellucid.diagnosis.waveform_budget import spend_by_kind
 
 
 def spend(case: Case) -> tuple[Bar, ...]:
-    """Return the bars that could be measured; all but the last two share their samples.
+    """Return the bars that could be measured: kinds of error of a waveform, then the stages."""
+    return (*spend_by_kind(case), *_spend_by_stage(case))
+
+
+def _spend_by_stage(case: Case) -> tuple[Bar, ...]:
+    """Return the bars of the stages; all but the last two share their samples.
 
     units: best affine map of the deployed output. sampling: decode(sample) to decode(mean), when
     samples are deployed. quantisation: decode(q(z)) to decode(z). encoder: decode(encode(x)) to

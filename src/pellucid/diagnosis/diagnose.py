@@ -21,6 +21,7 @@ from pellucid.diagnosis.evidence import (
     Finding,
     NotTested,
 )
+from pellucid.diagnosis.exhibits import show_all
 from pellucid.diagnosis.ladder import climb
 from pellucid.diagnosis.numerics import non_finite
 from pellucid.diagnosis.probes.repeated import repeated
@@ -155,7 +156,7 @@ def _examine_all(case: Case, *, confirm: bool) -> Diagnosis:
     if confirm:  # a refuted cause gives back what it explained
         findings = fold([_confirm(case, f) for f in findings])
     findings = tuple(_illustrated(case, f) for f in findings)
-    return _answer(case, findings, closed, tested, ladder, bars)
+    return _answer(case, findings, closed, tested, ladder, bars, show_all(case))
 
 
 def _examine_each(case: Case, rows: Iterable[Row]) -> tuple[list[NotTested], tuple[str, ...]]:
@@ -262,6 +263,7 @@ def _answer(
     tested: tuple[str, ...] = (),
     ladder: tuple = (),
     bars: tuple = (),
+    exhibits: tuple = (),
 ) -> Diagnosis:
     return Diagnosis(
         findings=findings,
@@ -273,4 +275,5 @@ def _answer(
         decibel=case.decibel if not closed or tested else "SNR",
         samples=len(case.x),
         seconds=case.clock.elapsed,
+        exhibits=exhibits,
     )

@@ -155,20 +155,38 @@ class Rung:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """One bar of the error budget: what removing this stage would change.
+    """One bar of the error budget: what removing this stage, or this kind of error, would change.
 
     Args:
         stage: "units", "sampling", "quantisation", "encoder", "rate",
-            "decoder and objective" or "train to held-out".
+            "decoder and objective" or "train to held-out"; for waveforms "delay", "gain", "DC",
+            "bandwidth", "phase" and "residual" before them.
         value: in `unit`.
-        unit: "dB", or "FVU" for the last stage.
+        unit: "dB", or "FVU" for what is left at the end of a chain.
         note: how it was measured.
+        chain: bars of one chain are nested and sum; "stage", or "kind of error".
     """
 
     stage: str
     value: float
     unit: str
     note: str
+    chain: str = "stage"
+
+
+@dataclasses.dataclass(frozen=True)
+class Exhibit:
+    """Something worth seeing about every subject of its kind, whatever the verdict.
+
+    Args:
+        title: what it is about.
+        text: what the numbers say, in one or two sentences.
+        plots: pictures of it.
+    """
+
+    title: str
+    text: str
+    plots: tuple[Plot, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,11 +198,13 @@ class Diagnosis:
         not_tested: rows that were not examined, and what would open them.
         tested: ids of rows that were examined.
         ladder: R0 … R5 as far as they could be climbed.
-        budget: bars in their fixed order; the dB bars sum to R4b minus the deployed number.
+        budget: bars in their fixed order; the dB bars of the stages sum to R4b minus the deployed
+            number, those of the kinds of error to the SNR after all repairs minus the deployed one.
         notes: what the reader must know about how it was measured.
         decibel: "PSNR" or "SNR", and its peak or reference.
         samples: held-out samples behind the numbers.
         seconds: time spent.
+        exhibits: rates, codes and the like, whatever the verdict.
     """
 
     findings: tuple[Finding, ...]
@@ -196,6 +216,7 @@ class Diagnosis:
     decibel: str
     samples: int
     seconds: float
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def healthy(self) -> bool:

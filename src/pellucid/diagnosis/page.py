@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 
 from pellucid.diagnosis.draw import svg
-from pellucid.diagnosis.evidence import Confirmation, Diagnosis, Evidence, Finding, escaped
+from pellucid.diagnosis.evidence import (
+    Confirmation,
+    Diagnosis,
+    Evidence,
+    Exhibit,
+    Finding,
+    escaped,
+)
 from pellucid.diagnosis.page_bars import budget, ladder
 from pellucid.diagnosis.page_style import STYLE
 from pellucid.diagnosis.patch_lines import patch_lines
+from pellucid.diagnosis.plot import Plot
 
 
 def fragment(diagnosis: Diagnosis) -> str:
@@ -22,6 +30,7 @@ def fragment(diagnosis: Diagnosis) -> str:
         _verdict(diagnosis),
         budget(diagnosis),
         ladder(diagnosis),
+        *(_exhibit(e) for e in diagnosis.exhibits),
         "<h3>Findings</h3>" if causes else "",
         *(_finding(f, [folded[i] for i in f.consequences if i in folded]) for f in causes),
         _hints(hints),
@@ -70,7 +79,7 @@ def _finding(finding: Finding, consequences: list[Finding]) -> str:
         f"<header><h4>{escaped(finding.id)}</h4>{_meter(finding)}</header>",
         f"<p>{escaped(finding.summary)}</p>",
         _table(finding.evidence),
-        _plots(finding),
+        _plots(finding.plots),
         _proof(finding.confirmation) if finding.confirmation is not None else "",
         _treatment(finding),
         _rivals(finding),
@@ -90,7 +99,7 @@ def _hints(hints: list[Finding]) -> str:
     rows = "".join(
         f'<details class="maybe"><summary><b>{escaped(f.id)}</b> {_meter(f)} '
         f"{escaped(f.summary)}</summary>"
-        f"{_table(f.evidence)}{_plots(f)}<p>{escaped(f.treatment)}</p></details>"
+        f"{_table(f.evidence)}{_plots(f.plots)}<p>{escaped(f.treatment)}</p></details>"
         for f in hints
     )
     return f'<h3>Weighed, not asserted</h3><p class="quiet">confidence below 0.5</p>{rows}'
@@ -118,10 +127,14 @@ def _table(evidence: tuple[Evidence, ...]) -> str:
     )
 
 
-def _plots(finding: Finding) -> str:
-    if not finding.plots:
+def _plots(plots: tuple[Plot, ...]) -> str:
+    if not plots:
         return ""
-    return f'<div class="plots">{"".join(svg(p) for p in finding.plots)}</div>'
+    return f'<div class="plots">{"".join(svg(p) for p in plots)}</div>'
+
+
+def _exhibit(exhibit: Exhibit) -> str:
+    return f"<h3>{escaped(exhibit.title)}</h3><p>{escaped(exhibit.text)}</p>{_plots(exhibit.plots)}"
 
 
 def _proof(proof: Confirmation) -> str:

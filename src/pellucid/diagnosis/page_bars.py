@@ -11,10 +11,16 @@ _LONGEST_DB = 60.0
 
 
 def budget(diagnosis: Diagnosis) -> str:
-    """Return the waterfall of the dB bars; what is no dB is written below it."""
-    bars = diagnosis.budget
-    if not bars:
-        return ""
+    """Return a waterfall of dB bars per chain; what is no dB is written below it."""
+    chains = dict.fromkeys(bar.chain for bar in diagnosis.budget)
+    parts = [
+        _waterfall(chain, [b for b in diagnosis.budget if b.chain == chain]) for chain in chains
+    ]
+    return "".join(["<h3>Error budget</h3>", *parts] if parts else [])
+
+
+def _waterfall(chain: str, bars: list[Bar]) -> str:
+    """Draw the bars of one chain, each from where the one before ends."""
     apart = [b for b in bars if b.unit != "dB" or b.stage == "train to held-out"]
     spans, level = [], 0.0
     for bar in bars:
@@ -42,9 +48,8 @@ def budget(diagnosis: Diagnosis) -> str:
         for b in apart
     )
     return (
-        '<h3>Error budget</h3><p class="quiet">what removing each stage would win, one after '
-        "the other, from the model as deployed up to the best latents its decoder could be "
-        f'given</p><div class="rows">{"".join(rows)}</div><ul>{words}</ul>'
+        f'<p class="quiet">{escaped(_CHAINS.get(chain, chain))}</p>'
+        f'<div class="rows">{"".join(rows)}</div><ul>{words}</ul>'
     )
 
 
@@ -76,10 +81,18 @@ def ladder(diagnosis: Diagnosis) -> str:
     )
 
 
+_CHAINS = {
+    "kind of error": "what kind of error it is: what each repair of the waveform as deployed would "
+    "win, one after the other",
+    "stage": "where it arises: what removing each stage would win, one after the other, from the "
+    "model as deployed up to the best latents its decoder could be given",
+}
+
 _STAGES = {
     "units": "units",
     "decoder and objective": "left to decoder and objective",
     "train to held-out": "from training to held-out samples",
+    "residual": "left after all repairs",
 }
 
 
@@ -107,7 +120,9 @@ def _span(start: float, stop: float, low: float, high: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−") if math.isfinite(value) else "not finite"
+    if not math.isfinite(value):
+        return "not finite"
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−")
 
 
 def _number(bar: Bar) -> str:

@@ -12,6 +12,7 @@ from pellucid.diagnosis.evidence import (
     Confirmation,
     Diagnosis,
     Evidence,
+    Exhibit,
     Finding,
     NotTested,
     RuledOut,
@@ -46,6 +47,7 @@ def read_diagnosis(node: Mapping[str, Any], *, where: object = None) -> Diagnosi
             decibel=node["decibel"],
             samples=node["samples"],
             seconds=node["seconds"],
+            exhibits=tuple(_exhibit(item) for item in node.get("exhibits", ())),
         )
     except (KeyError, TypeError) as error:
         raise RunError("this diagnosis is incomplete", where=where, found=error) from error
@@ -66,6 +68,10 @@ def _finding(node: Mapping[str, Any]) -> Finding:
             "plots": tuple(_plot(item) for item in node["plots"]),
         }
     )
+
+
+def _exhibit(node: Mapping[str, Any]) -> Exhibit:
+    return Exhibit(**{**node, "plots": tuple(_plot(item) for item in node["plots"])})
 
 
 def _plot(node: Mapping[str, Any]) -> Plot:

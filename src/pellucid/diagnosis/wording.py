@@ -28,6 +28,8 @@ def plain_text(diagnosis: Diagnosis) -> str:
             ),
             "",
         ]
+    for exhibit in diagnosis.exhibits:
+        lines += [f"{exhibit.title}: {exhibit.text}", ""]
     if diagnosis.not_tested:
         lines += ["not tested", *(f"  {n.id}: needs {n.needs}" for n in diagnosis.not_tested), ""]
     lines += [f"note: {note}" for note in diagnosis.notes]

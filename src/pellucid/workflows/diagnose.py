@@ -104,7 +104,7 @@ def diagnose_factory(
 
 def subject_of(run: Run) -> Subject:
     """Describe a run's model with all that the run knows: losses, optimiser, codebooks, history."""
-    from pellucid.build.assemble import build_objective, squared_error_kl_weight
+    from pellucid.build.assemble import build_objective, data_facts, squared_error_kl_weight
     from pellucid.diagnosis import Subject
     from pellucid.training.forward import run_forward
     from pellucid.training.optimizer import build_optimizer
@@ -151,6 +151,7 @@ def subject_of(run: Run) -> Subject:
         codebook=_codebooks(bottleneck),
         kl_weight=squared_error_kl_weight(run.recipe),
         value_range=(facts.low, facts.high),
+        sample_rate=data_facts(run.recipe).sample_rate,
         bits_per_sample=None if bits is None else bits * _positions(run),
         history={"loss": totals} if totals else None,
         recipe=declared(run.recipe),
@@ -203,7 +204,8 @@ def _codebooks(bottleneck: nn.Module) -> list[Tensor] | Tensor | None:
 def _positions(run: Run) -> int:
     from pellucid.build.assemble import build_autoencoder, data_facts
 
-    return (data_facts(run.recipe).size // build_autoencoder(run.recipe).stride) ** 2
+    facts = data_facts(run.recipe)
+    return (facts.size // build_autoencoder(run.recipe).stride) ** facts.axes
 
 
 def _call_factory(spec: str) -> Any:

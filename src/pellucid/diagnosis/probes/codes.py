@@ -82,6 +82,16 @@ def code_use(case: Case) -> list[LevelUse]:
     return uses
 
 
+def level_columns(case: Case) -> list[Tensor]:
+    """Return the codes of each level, flattened: L tensors (M,); −1 is a level not sent."""
+    codes = case.latent.codes
+    assert codes is not None
+    levels = len(case.subject.codebooks)
+    levels = levels if levels > 1 else _levels(case, codes)
+    columns = codes if levels > 1 else codes.unsqueeze(-1)
+    return [columns[..., level].flatten().long() for level in range(levels)]
+
+
 def _centroids(x_Md: Tensor, index_M: Tensor, size: int) -> Tensor:
     """Return (K, d) means of the vectors that share a code (0 for codes without any)."""
     sums = x_Md.new_zeros(size, x_Md.shape[1]).index_add_(0, index_M, x_Md)

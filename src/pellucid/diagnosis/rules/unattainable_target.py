@@ -1,19 +1,18 @@
 """unattainable-target: the goal lies beyond the Gaussian rate–distortion reference at this rate.
 
-D(θ) = Σ min(θ, λᵢ), R(θ) = Σ ½·log₂(λᵢ/θ)₊: reverse water-filling over the data's eigenvalues. A
-reference, not a bound: structured sources can beat it, hence the slack of 6 dB.
+Reverse water-filling (`functional/water_filling.py`) over the data's eigenvalues; for waveforms of
+known sample rate over the spectra of 20 ms frames, each with its share of the bits. A reference,
+not a bound: structured sources can beat it, hence the slack of 6 dB.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
 from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.evidence import Evidence, Finding
-from pellucid.diagnosis.probes.posterior import posterior
+from pellucid.diagnosis.probes.bits import bits, bits_per_second, frame_spectra
+from pellucid.functional.water_filling import distortion_at
 from pellucid.references.linear import PCAReference
 
 
@@ -26,35 +25,13 @@ def missing(case: Case) -> str | None:
     return None
 
 
-def bits(case: Case) -> tuple[float, str] | None:
-    """Return bits per sample and how they are known."""
-    if case.subject.bits_per_sample is not None:
-        return float(case.subject.bits_per_sample), "declared"
-    codes, books = case.latent.codes, case.subject.codebooks
-    if codes is not None and books:
-        per_sample = codes[0].numel()
-        levels = len(books)
-        each = sum(math.log2(len(b)) for b in books) / levels
-        return per_sample * each, "codes × log₂K"
-    measured = case.measure(posterior)
-    return None if measured is None else (measured.kl / math.log(2), "KL / ln 2")
-
-
 def examine(case: Case) -> Finding | None:
     """Assert a goal more than 6 dB above the reference."""
     assert case.goal is not None
     rate = bits(case)
     assert rate is not None
     metric, wanted = case.goal
-    pca = PCAReference.fit(case.fit, case.elements)
-    distortion = water_filling(pca.principal.eigenvalues, rate[0])
-    kept = mean_square(case.x - case.mean_sample) / max(
-        float(pca.principal.eigenvalues.sum()) / case.elements, 1e-20
-    )
-    mse = distortion / case.elements * kept
-    low, high = case.subject.value_range
-    reference = (high - low) ** 2 if metric == "psnr" else case.variance
-    reachable = 10 * math.log10(reference / max(mse, 1e-20))
+    reachable, source = _reference(case, rate[0])
     beyond = wanted - reachable
     confidence = case.threshold("unattainable-target.beyond_db").confidence(beyond)
     if confidence < 0.1:
@@ -65,10 +42,10 @@ def examine(case: Case) -> Finding | None:
         severity=beyond,
         severity_unit="dB",
         summary=f"the goal of {wanted:g} dB lies {beyond:.1f} dB above what Gaussian data of this "
-        f"spectrum allow at {rate[0]:.4g} bits per sample",
+        f"spectrum allow at {_rate_in_words(case, rate[0])}{_needed(case)}",
         evidence=(
             Evidence(
-                f"Gaussian reference at this rate, {metric.upper()}",
+                f"Gaussian reference at this rate ({source}), {metric.upper()}",
                 reachable,
                 "dB",
                 f"≥ {wanted - 6:g}, six below the goal",
@@ -81,18 +58,35 @@ def examine(case: Case) -> Finding | None:
     )
 
 
-def water_filling(eigenvalues: Tensor, rate_bits: float) -> float:
-    """Return the total distortion D of reverse water-filling at a rate in bits.
+def _reference(case: Case, rate: float) -> tuple[float, str]:
+    """Return the decibels that Gaussian data reach at a rate in bits per sample, and over what."""
+    assert case.goal is not None
+    metric = case.goal[0]
+    low, high = case.subject.value_range
+    headroom = 10 * math.log10((high - low) ** 2 / case.variance) if metric == "psnr" else 0.0
+    per_second, spectra = case.measure(bits_per_second), case.measure(frame_spectra)
+    if per_second is not None and spectra is not None:
+        return spectra.snr_at(per_second[0]) + headroom, "20 ms spectra"
+    pca = PCAReference.fit(case.fit, case.elements)
+    eigenvalues = pca.principal.eigenvalues
+    explained = max(float(eigenvalues.sum()) / case.elements, 1e-20)
+    kept = mean_square(case.x - case.mean_sample) / explained
+    mse = float(distortion_at(eigenvalues, rate)) / case.elements * kept
+    return 10 * math.log10(case.variance / max(mse, 1e-20)) + headroom, "principal axes"
 
-    Args:
-        eigenvalues: (d,) variances.
-        rate_bits: R ≥ 0.
-    """
-    lam = eigenvalues.double()
-    lam = lam[lam > 1e-12 * lam.max()]
-    low, high = float(lam.max().log()) - 200.0, float(lam.max().log())
-    for _ in range(100):
-        middle = (low + high) / 2
-        rate = float(0.5 * ((lam.log() - middle).clamp_min(0)).sum()) / math.log(2)
-        low, high = (middle, high) if rate > rate_bits else (low, middle)
-    return float(torch.minimum(lam, torch.tensor(math.exp((low + high) / 2))).sum())
+
+def _rate_in_words(case: Case, rate: float) -> str:
+    per_second = case.measure(bits_per_second)
+    return (
+        f"{rate:.4g} bits per sample" if per_second is None else f"{per_second[0] / 1000:.3g} kb/s"
+    )
+
+
+def _needed(case: Case) -> str:
+    """Say what the goal needs, where the reference can be turned around."""
+    assert case.goal is not None
+    metric, wanted = case.goal
+    per_second, spectra = case.measure(bits_per_second), case.measure(frame_spectra)
+    if per_second is None or spectra is None or metric != "snr":
+        return ""
+    return f": {wanted:g} dB needs about {spectra.bits_for(wanted) / 1000:.3g} kb/s"
