@@ -22,12 +22,15 @@ class Latent:
         logvar: (B, C, P...) log-variance in nats of a Gaussian posterior, or None.
         codes: (B, P...[, L]) integer codes, or None.
         quantized: (B, C, P...) what the decoder receives when codes are used, or None.
+        pose: what a permuter did to the input, (B, 8) or (B, slots, nodes), or None; side
+            information that puts x̂ back into the input's order.
     """
 
     mean: Tensor
     logvar: Tensor | None = None
     codes: Tensor | None = None
     quantized: Tensor | None = None
+    pose: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)

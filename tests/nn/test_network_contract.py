@@ -75,8 +75,9 @@ def middle_of(x: torch.Tensor, network: nn.Module, *along: slice) -> torch.Tenso
 
 
 def test_every_member_has_a_case():
-    assert set(ENCODER_CASES) == set(ENCODERS)
-    assert set(DECODER_CASES) == set(DECODERS)
+    # graphs have tokens instead of a coarser grid: their laws are in test_graph_networks.py
+    assert set(ENCODER_CASES) == set(ENCODERS) - {"graph"}
+    assert set(DECODER_CASES) == set(DECODERS) - {"graph"}
 
 
 @pytest.mark.parametrize(("name", "keywords"), EVERY_ENCODER)

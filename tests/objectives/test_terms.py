@@ -14,8 +14,10 @@ from pellucid.objectives import (
     STFT,
     TERMS,
     Charbonnier,
+    Cosine,
     Edge,
     FocalFrequency,
+    Huber,
     LogMel,
     MSSSIMLoss,
     Objective,
@@ -51,6 +53,8 @@ CASES = {
     "l1": Case(L1(), any_shape=True, degree=1),
     "l2": Case(L2(), any_shape=True, degree=2),
     "charbonnier": Case(Charbonnier(), any_shape=True),
+    "huber": Case(Huber(delta=0.1), any_shape=True),
+    "cosine": Case(Cosine()),
     "ssim": Case(SSIMLoss()),
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
@@ -174,7 +178,7 @@ def test_sound_is_measured_or_refused_in_words(name):
     if CASES[name].any_shape or CASES[name].waves:
         assert CASES[name].term(y, x).isfinite()
     else:
-        with pytest.raises(PellucidError, match="images are needed"):
+        with pytest.raises(PellucidError, match=r"images are needed|one channel"):
             CASES[name].term(y, x)
 
 
@@ -225,6 +229,29 @@ def test_charbonnier_is_l1_far_away_and_round_near():
     assert gradient.sum().item() == pytest.approx(0.01, rel=1e-3)
 
 
+def test_huber_is_half_a_square_near_and_straight_far_away():
+    x = torch.zeros(2, 5)
+    assert Huber(delta=0.5)(x + 0.1, x).item() == pytest.approx(0.005)
+    assert Huber(delta=0.5)(x + 3, x).item() == pytest.approx(0.5 * (3 - 0.25))
+
+
+def test_cosine_sees_the_mixture_and_not_its_level():
+    x = torch.rand(2, 5, 4, 4) + 0.5
+    assert Cosine()(3 * x, x).item() == pytest.approx(0, abs=1e-4)
+    assert Cosine()(-x, x).item() == pytest.approx(2, abs=1e-3)
+    right = torch.tensor([[1.0, 0.0]])[..., None]
+    assert Cosine()(right, right.flip(1)).item() == pytest.approx(1, abs=1e-3)
+    dark = torch.zeros(1, 5, 3, requires_grad=True)
+    value = Cosine(epsilon=0.1)(dark, torch.ones(1, 5, 3))
+    (gradient,) = torch.autograd.grad(value, dark)
+    assert gradient.norm(dim=1).max() <= 10  # ≤ 1/ε, whatever vanishes
+
+
+def test_cosine_of_one_channel_is_refused():
+    with pytest.raises(PellucidError, match="only a sign"):
+        Cosine()(torch.rand(2, 1, 4, 4), torch.rand(2, 1, 4, 4))
+
+
 def test_edge_sees_slopes_but_no_offset():
     _, x = images()
     assert Edge()(x + 0.3, x).item() == pytest.approx(0, abs=1e-6)
@@ -245,6 +272,8 @@ def test_ms_ssim_still_teaches_an_anticorrelated_image():
     [
         (lambda: Charbonnier(epsilon=0.0), "radius"),
         (lambda: Charbonnier(epsilon=math.nan), "radius"),
+        (lambda: Huber(delta=0.0), "turns somewhere"),
+        (lambda: Cosine(epsilon=0.0), "length"),
         (lambda: SSIMLoss(window=10), "odd"),
         (lambda: SSIMLoss(sigma=0.0), "width"),
         (lambda: MSSSIMLoss(scales=6), "one to five"),

@@ -12,11 +12,13 @@ import torch
 from pellucid.bottlenecks import BOTTLENECKS
 from pellucid.build.construct import call, check_keywords, construct
 from pellucid.data import DATA, AudioData, ImageData
-from pellucid.errors import RecipeError, unknown_name
+from pellucid.errors import PellucidError, RecipeError, unknown_name
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.nn import DECODERS, ENCODERS
+from pellucid.nn.graph import GraphDecoder, GraphEncoder
 from pellucid.nn.head import Head, head_reach
+from pellucid.nn.permuters import PERMUTERS, Permuter
 from pellucid.objectives import ADVERSARIAL, FEATURES, TERMS
 from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.objective import Objective, Weighted
@@ -80,7 +82,7 @@ def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> Im
 
 
 def build_autoencoder(recipe: Recipe) -> Autoencoder:
-    """Build encoder, bottleneck and decoder with weights drawn from the recipe's seed.
+    """Build encoder, bottleneck, decoder and permuter with weights drawn from the recipe's seed.
 
     Raises:
         RecipeError: for a wrong component, or a head that cannot reach the data's range.
@@ -109,7 +111,9 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
             where="decoder",
             given={"in_channels": bottleneck.out_channels, "out_channels": facts.channels},
         )
+        permuter = _permuter(recipe, facts)
     _check_axes(recipe, facts, encoder, decoder)
+    _check_graph(facts, encoder, decoder)
     _check_head(decoder.head, facts.value_range)
     if facts.size % encoder.stride:
         lower = facts.size // encoder.stride * encoder.stride
@@ -119,7 +123,7 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
             expected=f"a multiple of {encoder.stride}, e.g. {max(lower, encoder.stride)}",
             found=facts.size,
         )
-    return Autoencoder(encoder, bottleneck, decoder)
+    return Autoencoder(encoder, bottleneck, decoder, permuter)
 
 
 def build_objective(recipe: Recipe) -> Objective:
@@ -193,6 +197,46 @@ def _check_axes(recipe: Recipe, facts: DataFacts, *networks: Any) -> None:
             where="encoder.kind, decoder.kind",
             expected=f"networks for {kinds[facts.axes]}, because data.kind is "
             f"{recipe.data.get('kind')}",
+        )
+
+
+def _permuter(recipe: Recipe, facts: DataFacts) -> Permuter | None:
+    """Build the permuter and let it arrange one crop: one that does not fit must not wait."""
+    if recipe.permuter is None:
+        return None
+    component = _component(recipe.permuter, PERMUTERS, "permuter")
+    takes = inspect.signature(component).parameters
+    given = {"channels": facts.channels} if "channels" in takes else {}
+    permuter = construct("permuter", PERMUTERS, recipe.permuter, where="permuter", given=given)
+    if facts.axes != 2:
+        raise RecipeError("a permuter moves patches of images and stacks", where="permuter")
+    try:
+        permuter.eval()(torch.zeros(1, facts.channels, facts.size, facts.size))
+    except PellucidError as error:
+        raise RecipeError(
+            "the permuter's grid does not fit the crops", where="permuter.side", found=error
+        ) from error
+    return permuter.train()
+
+
+def _check_graph(facts: DataFacts, encoder: Any, decoder: Any) -> None:
+    """Refuse graph networks that do not speak of the same nodes."""
+    if isinstance(encoder, GraphEncoder) and isinstance(decoder, GraphDecoder):
+        for name in ("tokens", "per_node"):
+            read, written = getattr(encoder, name), getattr(decoder, name)
+            if read != written:
+                raise RecipeError(
+                    f"encoder and decoder count different {name}",
+                    where=f"encoder.{name}, decoder.{name}",
+                    expected="equal",
+                    found=f"{read} and {written}",
+                )
+    if isinstance(decoder, GraphDecoder) and decoder.side * decoder.stride != facts.size:
+        raise RecipeError(
+            "the decoder draws tiles of another size",
+            where="decoder.side, decoder.patch",
+            expected=f"side · patch = {facts.size}, the crop's",
+            found=f"{decoder.side} · {decoder.stride} = {decoder.side * decoder.stride}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Autoencoder: encoder + bottleneck + decoder, nothing else.
+"""Autoencoder: encoder + bottleneck + decoder, and a permuter around them where order is free.
 
 Shape letters: B batch, C channels, H height, W width, P positions (any number of axes).
 """
@@ -9,10 +9,12 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from pellucid.bottlenecks.contract import Bottleneck
 from pellucid.errors import PellucidError, RecipeError
+from pellucid.nn.permuters.contract import Arranged, Permuter
 from pellucid.records import Latent, Penalty
 
 
@@ -24,8 +26,8 @@ class AutoencoderOutput:
         x_hat: the reconstruction, shaped as x, float32, in the run's value range.
         z: (B, out_channels, P...) what the decoder received.
         latent: mean, log-variance, codes and quantised latent.
-        penalties: named differentiable scalars of the bottleneck.
-        metrics: named detached measurements of the bottleneck.
+        penalties: named differentiable scalars of bottleneck and permuter.
+        metrics: named detached measurements of bottleneck and permuter.
         h: (B, channels, P...) what the encoder returned.
     """
 
@@ -44,12 +46,20 @@ class Autoencoder(nn.Module):
         encoder: has `in_channels`, `channels`, `stride`; x (B, C, H, W) → h.
         bottleneck: h → what the decoder receives, with codes and penalties.
         decoder: has `in_channels`, `out_channels`, `stride`; z → x_hat.
+        permuter: brings x into canonical order before the encoder and x_hat back after the
+            decoder; None leaves both alone.
 
     Raises:
         RecipeError: when channels or strides of neighbours differ.
     """
 
-    def __init__(self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        permuter: Permuter | None = None,
+    ) -> None:
         super().__init__()
         _check_fit("encoder.channels", encoder, "bottleneck.channels", bottleneck)
         _check_fit("bottleneck.out_channels", bottleneck, "decoder.in_channels", decoder)
@@ -57,16 +67,32 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.decoder = decoder
+        self.permuter = permuter
         self.in_channels: int = _member(encoder, "in_channels")
         self.out_channels: int = _member(decoder, "out_channels")
         self.stride: int = _member(encoder, "stride")
 
     def forward(self, x: Tensor) -> AutoencoderOutput:
         """Reconstruct a batch; in train mode the bottleneck samples and updates its statistics."""
-        h = self.encoder(x)
+        arranged = self.arrange(x)
+        h = self.encoder(arranged.x)
         out = self.bottleneck(h)
-        x_hat = self.decoder(out.z)
-        return AutoencoderOutput(x_hat, out.z, out.latent, out.penalties, out.metrics, h)
+        x_hat = self._restored(self.decoder(out.z), arranged.pose)
+        return AutoencoderOutput(
+            x_hat,
+            out.z,
+            dataclasses.replace(out.latent, pose=arranged.pose),
+            out.penalties | arranged.penalties,
+            out.metrics | arranged.metrics,
+            h,
+        )
+
+    def arrange(self, x: Tensor) -> Arranged:
+        """Return x in canonical order, in its own precision; x itself without a permuter."""
+        if self.permuter is None:
+            return Arranged(x, None)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.permuter(x)
 
     def encode(self, x: Tensor) -> Latent:
         """Return the latent as evaluated: mean or nearest codes, no sampling, no update.
@@ -74,18 +100,22 @@ class Autoencoder(nn.Module):
         The same in train and eval mode; buffers and modes are left as they were. Gradients flow.
         """
         with _evaluating(self):
-            return self.bottleneck(self.encoder(x)).latent
+            arranged = self.arrange(x)
+            latent = self.bottleneck(self.encoder(arranged.x)).latent
+        return latent if arranged.pose is None else dataclasses.replace(latent, pose=arranged.pose)
 
     def decode(self, z: Latent | Tensor) -> Tensor:
         """Return the reconstruction of a latent: its quantised values when it has them.
 
         Args:
-            z: a `Latent`, or a tensor (B, out_channels, P...) in the decoder's space.
+            z: a `Latent`, or a tensor (B, out_channels, P...) in the decoder's space. Only a
+                `Latent` knows its pose; a bare tensor comes out in canonical order.
         """
+        pose = None
         if isinstance(z, Latent):
-            z = z.mean if z.quantized is None else z.quantized
-        with _evaluating(self.decoder):
-            return self.decoder(z)
+            z, pose = z.mean if z.quantized is None else z.quantized, z.pose
+        with _evaluating(self):
+            return self._restored(self.decoder(z), pose)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return the reconstruction of integer codes (B, P...[, L]).
@@ -94,6 +124,18 @@ class Autoencoder(nn.Module):
             PellucidError: when the bottleneck has no codes, or a code is out of range.
         """
         return self.decode(self.bottleneck.decode_codes(codes))
+
+    def at_step(self, step: int) -> None:
+        """Set every schedule to optimiser step `step`; called before every training step."""
+        self.bottleneck.at_step(step)
+        if self.permuter is not None:
+            self.permuter.at_step(step)
+
+    def _restored(self, x_hat: Tensor, pose: Tensor | None) -> Tensor:
+        if self.permuter is None or pose is None:
+            return x_hat
+        with torch.autocast(x_hat.device.type, enabled=False):
+            return self.permuter.restore(x_hat, pose)
 
     def parameter_count(self) -> int:
         """Return how many numbers are learned by gradient (buffers such as EMA codes excluded)."""

@@ -3,6 +3,7 @@
 from torch import nn
 
 from pellucid.nn.attention import SelfAttention
+from pellucid.nn.graph import GraphDecoder, GraphEncoder
 from pellucid.nn.head import Head, apply_head, head_reach
 from pellucid.nn.patch import PatchDecoder, PatchEncoder
 from pellucid.nn.residual import ResidualDecoder, ResidualEncoder
@@ -12,16 +13,20 @@ ENCODERS: dict[str, type[nn.Module]] = {
     "residual": ResidualEncoder,
     "patch": PatchEncoder,
     "seanet": SEANetEncoder,
+    "graph": GraphEncoder,
 }
 DECODERS: dict[str, type[nn.Module]] = {
     "residual": ResidualDecoder,
     "patch": PatchDecoder,
     "seanet": SEANetDecoder,
+    "graph": GraphDecoder,
 }
 
 __all__ = [
     "DECODERS",
     "ENCODERS",
+    "GraphDecoder",
+    "GraphEncoder",
     "Head",
     "PatchDecoder",
     "PatchEncoder",

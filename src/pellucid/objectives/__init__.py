@@ -9,10 +9,11 @@ from pellucid.objectives.adversarial import (
     generator_loss,
 )
 from pellucid.objectives.balancer import Balancer
+from pellucid.objectives.channels import Cosine
 from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
-from pellucid.objectives.pixel import L1, L2, Charbonnier
+from pellucid.objectives.pixel import L1, L2, Charbonnier, Huber
 from pellucid.objectives.spectral import STFT, LogMel
 from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
 from pellucid.objectives.term import Term
@@ -21,6 +22,8 @@ TERMS: dict[str, type[Term]] = {
     "l1": L1,
     "l2": L2,
     "charbonnier": Charbonnier,
+    "huber": Huber,
+    "cosine": Cosine,
     "ssim": SSIMLoss,
     "ms-ssim": MSSSIMLoss,
     "edge": Edge,
@@ -38,10 +41,12 @@ __all__ = [
     "TERMS",
     "Balancer",
     "Charbonnier",
+    "Cosine",
     "Edge",
     "FocalFrequency",
     "GanLoss",
     "GradientShare",
+    "Huber",
     "LogMel",
     "MSSSIMLoss",
     "Objective",

@@ -47,3 +47,27 @@ class Charbonnier(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         return ((x_hat - target).square() + self.epsilon**2).sqrt().mean()
+
+
+class Huber(Term):
+    """Measure the mean Huber distance: ½e² up to δ, δ(|e| − δ/2) beyond.
+
+    Rare bright pixels then pull no harder than δ, while small errors are still squared.
+
+    Args:
+        delta: where it turns linear, in the unit of the values.
+
+    Raises:
+        RecipeError: when `delta` is not a positive number.
+
+    Source: Huber, "Robust estimation of a location parameter", 1964.
+    """
+
+    def __init__(self, *, delta: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < delta < math.inf:
+            raise RecipeError("a Huber distance turns somewhere", expected="> 0", found=delta)
+        self.delta = delta
+
+    def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
+        return F.huber_loss(x_hat, target, delta=self.delta)

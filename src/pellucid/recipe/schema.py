@@ -23,6 +23,7 @@ class Recipe(BaseModel):
         encoder: keywords of the encoder (`kind: residual`, …).
         bottleneck: keywords of the bottleneck (`kind: vq`, …), its penalties' weights included.
         decoder: keywords of the decoder.
+        permuter: keywords of the permuter (`kind: dihedral`, …); absent, none.
         objective: term name → its keywords and `weight`; weight 0 means observe.
         balancer: keywords of the gradient balancer, {} for its defaults; absent, the weights of
             terms are plain multipliers.
@@ -39,6 +40,7 @@ class Recipe(BaseModel):
     encoder: Node
     bottleneck: Node
     decoder: Node
+    permuter: Node | None = None
     objective: dict[str, Node]
     balancer: Node | None = None
     adversary: Node | None = None

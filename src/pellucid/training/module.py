@@ -157,7 +157,7 @@ class TrainingModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Return the total of one micro-batch; keep its scalars for the log."""
         batch = to_layout(batch, channels_last=self.channels_last)
-        self.autoencoder.bottleneck.at_step(self.step)
+        self.autoencoder.at_step(self.step)
         self._window.append(Recorded.of(batch))
         rival = None
         if self.opponent is not None:

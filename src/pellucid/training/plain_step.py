@@ -40,7 +40,7 @@ def plain_step(
         opponent: the other player, or None.
         step: steps taken so far, for schedules.
     """
-    autoencoder.bottleneck.at_step(step)
+    autoencoder.at_step(step)
     optimizer.zero_grad()
     rival = None if opponent is None else opponent.at(step)
     for batch in batches:

@@ -112,7 +112,7 @@ def subject_of(run: Run) -> Subject:
     autoencoder = run.load()
     # schedules (annealing, cycles) stand where training left them, not at their start
     taken = int(run.status().get("step", 0))
-    autoencoder.bottleneck.at_step(taken)
+    autoencoder.at_step(taken)
     objective = build_objective(run.recipe)
     opponent = load_opponent(run, autoencoder, objective)
     rival = None if opponent is None else observed(opponent, taken)

@@ -42,6 +42,7 @@ def train(
     encoder: Mapping[str, Any] | None = None,
     bottleneck: Mapping[str, Any] | None = None,
     decoder: Mapping[str, Any] | None = None,
+    permuter: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     adversary: Mapping[str, Any] | None = None,
@@ -61,6 +62,7 @@ def train(
         encoder: see `data`.
         bottleneck: see `data`.
         decoder: see `data`.
+        permuter: see `data`.
         objective: see `data`.
         balancer: see `data`.
         adversary: see `data`.
@@ -81,6 +83,7 @@ def train(
         "encoder": encoder,
         "bottleneck": bottleneck,
         "decoder": decoder,
+        "permuter": permuter,
         "objective": objective,
         "balancer": balancer,
         "adversary": adversary,
@@ -116,7 +119,7 @@ def resume(
     """
     opened = Run.open(run)
     final = apply_overrides(opened.recipe, overrides)
-    for section in ("seed", "data", "encoder", "bottleneck", "decoder"):
+    for section in ("seed", "data", "encoder", "bottleneck", "decoder", "permuter"):
         if getattr(final, section) != getattr(opened.recipe, section):
             raise RunError(
                 f"a resumed run cannot change '{section}'",
