@@ -37,3 +37,15 @@ def shared_datasets() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@pytest.fixture
+def imc(shared_datasets: Path) -> Path:
+    """Imaging mass cytometry of nine small regions, which lies beside the repository."""
+    return shared_datasets / "imc_hyperion"
+
+
+@pytest.fixture
+def mibi(shared_datasets: Path) -> Path:
+    """One 41-channel ion-count image, which lies beside the repository."""
+    return shared_datasets / "mibi"
