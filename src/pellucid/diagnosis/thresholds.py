@@ -50,6 +50,7 @@ class Threshold:
         asserts: which side of the value speaks for the fault.
         unit: of value.
         ratio: measure the margin as log(x / value) / log(scale).
+        low, high: where theory keeps `value`, whatever a calibration finds; None: anywhere.
         provenance: "default" or "calibrated".
         source: where the number comes from.
     """
@@ -61,6 +62,8 @@ class Threshold:
     provenance: Literal["default", "calibrated"]
     source: str
     ratio: bool = False
+    low: float | None = None
+    high: float | None = None
 
     def confidence(self, x: float) -> float:
         """Return a confidence in [0, 0.99]; 0.5 at the threshold, 0.9 one scale beyond it.
@@ -111,6 +114,15 @@ def _checked(name: str, entry: dict[str, Any]) -> Threshold:
     low = 1.0 if threshold.ratio else 0.0
     if not threshold.scale > low or (threshold.ratio and threshold.value <= 0):
         raise PellucidError("a threshold has no margin", where=name, found=threshold.scale)
+    lowest = -math.inf if threshold.low is None else threshold.low
+    highest = math.inf if threshold.high is None else threshold.high
+    if not lowest <= threshold.value <= highest:
+        raise PellucidError(
+            "a threshold lies where theory forbids it",
+            where=name,
+            expected=f"{threshold.low} to {threshold.high}",
+            found=threshold.value,
+        )
     if threshold.asserts not in ("above", "below"):
         raise PellucidError("a threshold has no side", where=name, found=threshold.asserts)
     if threshold.provenance not in ("default", "calibrated"):

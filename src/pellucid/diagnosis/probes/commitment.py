@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+from torch import Tensor
 
 from pellucid.diagnosis.case import Case, set_mode
 from pellucid.diagnosis.clock import Clock
@@ -69,23 +70,53 @@ def commitment(case: Case) -> Commitment | None:
 
 
 def lag(case: Case) -> float:
-    """Return E‖m_k − c_k‖² / Var(z): how far codes lie from the middle m_k of their own latents.
+    """Return E‖m_k − q_k‖² / Var(z): how far codes lie from the middle of their own latents.
 
-    A collapsed codebook is coarse, but its codes stand in the middle of what they serve. Codes that
-    latents have left behind do not.
+    m_k and q_k are the means of the latents that share a (first-level) code, before and after the
+    quantiser. A collapsed codebook is coarse, but its codes stand in the middle of what they serve.
+    Codes that latents have left behind do not. Behind a projection there is no such middle: 0.
     """
     latent = case.latent
-    assert latent.codes is not None
     assert latent.quantized is not None
     z, q = (t.double().movedim(1, -1).flatten(0, -2) for t in (latent.mean, latent.quantized))
     spread = (z - z.mean(0)).square().mean().clamp_min(1e-20)
-    # one number per combination of levels: the latents that share a quantised vector
-    _, index = q.round(decimals=4).unique(dim=0, return_inverse=True)
+    if not _one_space(z, q):
+        return 0.0
+    index = _first_code(latent, len(z))
+    if index is None:
+        _, index = q.round(decimals=4).unique(dim=0, return_inverse=True)
     counts = torch.bincount(index).clamp_min(1)[:, None]
-    middle = torch.zeros(len(counts), z.shape[1], dtype=z.dtype).index_add_(0, index, z) / counts
+    middle = torch.zeros(len(counts), z.shape[1], dtype=z.dtype).index_add_(0, index, z - q)
+    middle /= counts
     alone = counts[index, 0] < 2  # a latent with a code to itself is its own middle
-    offset = (middle[index] - q).square().mean(1).masked_fill(alone, 0.0)
-    return float(offset.mean() / spread)
+    return float(middle[index].square().mean(1).masked_fill(alone, 0.0).mean() / spread)
+
+
+def _one_space(z_Md: Tensor, q_Md: Tensor) -> bool:
+    """Say whether q is z by and large, not z turned by a projection.
+
+    One gain for all channels must explain at least half of what a full linear map of q explains.
+    """
+    z, q = z_Md - z_Md.mean(0), q_Md - q_Md.mean(0)
+    power = z.square().sum().clamp_min(1e-20)
+    by_gain = (z * q).sum().clamp_min(0).square() / q.square().sum().clamp_min(1e-20) / power
+    fitted = q @ torch.linalg.lstsq(q, z, driver="gelsd").solution
+    return bool(by_gain >= 0.5 * fitted.square().sum() / power)
+
+
+def _first_code(latent: Latent, vectors: int) -> Tensor | None:
+    """Return (M,) the first-level code of every latent vector; None when codes do not align.
+
+    Few latents share all levels of a residual quantiser, so that each would be its own middle.
+    """
+    codes = latent.codes
+    assert codes is not None
+    flat = codes.reshape(-1) if codes.ndim == latent.mean.ndim - 1 else None
+    if flat is None and codes.ndim == latent.mean.ndim:
+        flat = codes[..., 0].reshape(-1)
+    if flat is None or len(flat) != vectors:
+        return None
+    return flat.unique(return_inverse=True)[1]
 
 
 def comparable(case: Case) -> bool:

@@ -59,7 +59,7 @@ def four_targets(case: Case) -> Drawing | None:
 
 
 def _draw(case: Case, count: int) -> Drawing | None:
-    """Minimise the error over z and decoder parameters by Adam; None without gradients."""
+    """Minimise the error over z and decoder parameters by Adam; None without gradients or time."""
     if case.runner.dtype != torch.float32:
         return None
     clock = Clock(min(4.0, 0.06 * case.clock.budget_seconds, case.clock.left))
@@ -78,6 +78,8 @@ def _draw(case: Case, count: int) -> Drawing | None:
         if free:
             groups.append({"params": free, "lr": 2e-3})
         best, history = _descend(case, groups, z, x, clock)
+    if not history:  # no time was left
+        return None
     best = best[:count]
     spread = max(mean_square(case.x[chosen] - case.mean_sample), 0.1 * case.variance)
     full = history[:FULL_RATE]

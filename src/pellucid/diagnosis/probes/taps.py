@@ -92,33 +92,34 @@ def _quantiser_alone(case: Case) -> StraightThrough | None:
 
 
 def _training_path(case: Case) -> StraightThrough | None:
-    """Take the gradient of the reconstruction terms before and after the quantiser."""
+    """Take the gradient of the reconstruction terms before and after the quantiser.
+
+    A quantiser may be called by another method than `forward`, where no hook sees it: then the
+    encoder's output and the decoder's input are the two sides.
+    """
     loss_terms = case.subject.loss_terms
     if loss_terms is None:
         return None
-    points = _points(case)
-    if not points:
-        return None
-    seen: dict[str, tuple[Any, Any]] = {}
-    handles = _hooks({name: module for name, (module, _) in points.items()}, seen)
-    try:
-        terms = loss_terms(case.batch_of(case.fit))
-    finally:
-        for handle in handles:
-            handle.remove()
-    ends = {
-        n: _first_tensor(seen[n][side == "out"]) for n, (_, side) in points.items() if n in seen
-    }
-    before, after = ends.get("before"), ends.get("after")
-    if before is None or after is None or not before.requires_grad:
-        return None
-    where = " and ".join(_labels(case))
-    if not after.requires_grad:  # the decoder's input hangs on nothing that learns
-        return StraightThrough(0.0, 0.0, "none", 0.0, where, True)
-    loss = _reaching(terms, after)
-    if loss is None:
-        return None
-    return _between(loss, before, after, where)
+    for where, points in _points(case):
+        seen: dict[str, tuple[Any, Any]] = {}
+        handles = _hooks({name: module for name, (module, _) in points.items()}, seen)
+        try:
+            terms = loss_terms(case.batch_of(case.fit))
+        finally:
+            for handle in handles:
+                handle.remove()
+        before, after = (
+            _first_tensor(seen[name][points[name][1] == "out"]) if name in seen else None
+            for name in ("before", "after")
+        )
+        if before is None or after is None or not before.requires_grad:
+            continue
+        if not after.requires_grad:  # the decoder's input hangs on nothing that learns
+            return StraightThrough(0.0, 0.0, "none", 0.0, where, True)
+        loss = _reaching(terms, after)
+        if loss is not None:
+            return _between(loss, before, after, where)
+    return None
 
 
 def _between(loss: Tensor, before: Tensor, after: Tensor, where: str) -> StraightThrough | None:
@@ -201,24 +202,25 @@ def _vjp(out: Tensor, at: Tensor, v: Tensor) -> Tensor:
     return torch.zeros_like(at) if gradient is None else gradient
 
 
-def _points(case: Case) -> dict[str, tuple[nn.Module, str]]:
-    """Return the modules whose input or output lies just before and just after the quantiser."""
-    for _, module in quantiser_modules(case):
+def _points(case: Case) -> list[tuple[str, dict[str, tuple[nn.Module, str]]]]:
+    """Return, best first, words for and modules at a place just before and after the quantiser."""
+    if case.latent.codes is None and case.latent.quantized is None:
+        return []
+    places: list[tuple[str, dict[str, tuple[nn.Module, str]]]] = []
+    for name, module in quantiser_modules(case)[:1]:
+        before, after = (module, "in"), (module, "out")
         project_in, project_out = (getattr(module, n, None) for n in ("project_in", "project_out"))
         if isinstance(project_in, nn.Linear) and isinstance(project_out, nn.Linear):
-            return {"before": (project_in, "out"), "after": (project_out, "in")}
-        return {"before": (module, "in"), "after": (module, "out")}
-    modules = case.subject.modules
-    if case.latent.codes is None and case.latent.quantized is None:
-        return {}
-    if "encoder" in modules and "decoder" in modules:
-        return {"before": (modules["encoder"], "out"), "after": (modules["decoder"], "in")}
-    return {}
-
-
-def _labels(case: Case) -> list[str]:
-    names = [name for name, _ in quantiser_modules(case)]
-    return [f"input and output of {names[0]}"] if names else ["encoder output", "decoder input"]
+            before, after = (project_in, "out"), (project_out, "in")
+        places.append((f"input and output of {name}", {"before": before, "after": after}))
+    encoder, decoder = (
+        next((m for n, m in case.subject.modules.items() if n.lower().startswith(side)), None)
+        for side in ("enc", "dec")
+    )
+    if encoder is not None and decoder is not None:
+        ends = {"before": (encoder, "out"), "after": (decoder, "in")}
+        places.append(("encoder output and decoder input", ends))
+    return places
 
 
 def _capture(case: Case, modules: Mapping[str, nn.Module]) -> dict[str, tuple[Any, Any]]:

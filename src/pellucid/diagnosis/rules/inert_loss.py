@@ -27,8 +27,9 @@ def examine(case: Case) -> Finding | None:
         f"{n} does not reach {module}"
         for n, norms in reach.items()
         if n not in inert and any(k in n.lower() for k in _RECONSTRUCTION)
-        for module in ("encoder", "decoder")
-        if norms.get(module) == 0.0 and not _declared(case, module)
+        for module, norm in norms.items()
+        if module.lower().startswith(("enc", "dec")) and norm == 0.0
+        if not _declared(case, module)
     ]
     if not inert and not partial:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 
@@ -62,6 +63,7 @@ def examine(case: Case) -> Finding | None:
             min(refit.win_db, case.measure(trained_refit).win_db)
         ),
         case.threshold("range-mismatch.correlation").confidence(abs(refit.correlation)),
+        case.threshold("range-mismatch.departure").confidence(departure(case, refit)),
         0.99 if refit.low > 0 else 0.3,
     )
     if not _is_range(case, refit):
@@ -83,6 +85,7 @@ def examine(case: Case) -> Finding | None:
         evidence=(
             Evidence("gain of the best affine map", refit.gain, "1", "1"),
             Evidence("offset of the best affine map", refit.offset, "data units", "0"),
+            Evidence("√(ln² gain + (bias/σ)²)", departure(case, refit), "1", "< 0.3"),
             Evidence("held-out win of the map", refit.win_db, "dB", "< 0.5", refit.low, refit.high),
             Evidence("share of the data beyond the head's reach", limit.outside, "1", "0"),
             Evidence("correlation of output and data", refit.correlation, "1", "near 1"),
@@ -101,6 +104,16 @@ def examine(case: Case) -> Finding | None:
         "the output",
         expects=("the affine map becomes the identity", "PSNR/SNR rises by the severity"),
     )
+
+
+def departure(case: Case, refit: AffineRefit) -> float:
+    """Return how far the output's units are from the data's: √(ln² gain + (bias/σ)²).
+
+    Wrong units are a factor or a shift of the order of the data's own spread. What is off by less
+    is calibration: the last steps of a noisy training, the statistics of a batch norm.
+    """
+    bias = float((case.x_hat - case.x).double().mean()) / max(float(case.x.std()), 1e-12)
+    return math.hypot(math.log(min(max(abs(refit.gain), 1e-6), 1e6)), bias)
 
 
 def _is_range(case: Case, refit: AffineRefit) -> bool:

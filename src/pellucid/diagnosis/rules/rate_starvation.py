@@ -57,7 +57,7 @@ def examine(case: Case) -> Finding | None:
     factor = math.exp(abs(math.log(max(measured.kl, 1e-6) / max(found.kl, 1e-6))))
     confidence = min(
         case.threshold("rate-starvation.beta_eff").confidence(beta),
-        case.threshold("rate-starvation.linear_loss_db").confidence(loss_db),
+        case.threshold("rate-starvation.linear_loss_db").confidence(loss_db + _leniency(beta)),
         case.threshold("rate-starvation.kl_factor").confidence(factor),
         case.threshold("rate-starvation.used_db").confidence(use.shuffle_cost_db),
     )
@@ -92,6 +92,16 @@ def examine(case: Case) -> Finding | None:
         expects=("KL rises", "PSNR/SNR rises", "active units rise"),
         suggests={"kl_weight": target},
     )
+
+
+def _leniency(beta: float) -> float:
+    """Return dB that a weight far too heavy need not cost the linear VAE.
+
+    What a linear model loses is a lower estimate: it has little to spend nats on. From five times
+    what the error is worth every doubling counts half a decibel, 0.6 at most, so that a weight that
+    costs nothing at all (a latent of two numbers) is still no fault.
+    """
+    return min(0.6, 0.5 * math.log2(max(beta / 5, 1.0)))
 
 
 def _evidence(
