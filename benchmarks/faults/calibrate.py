@@ -3,8 +3,12 @@
 Runs controls and mutants on the calibration seeds only, collects every number held against a
 threshold, and moves a threshold where the two sides are apart: into the middle half of the gap,
 with a scale that gives both sides nine to one where the gap is wide enough. A threshold already
-there keeps its value. Thresholds whose sides overlap are necessary conditions of a row, not what
-tells it; they stay as they are.
+there keeps its value. Where too few sick specimens are known (`--controls` makes none), healthy
+ones alone speak: every control must stay half a scale short of the threshold. Thresholds whose
+sides overlap are necessary conditions of a row, not what tells it; they stay as they are.
+
+Guard rails: no threshold moves by more than one of its own scales at a time, and none beyond
+`low` and `high`, where theory puts it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.faults.__main__ import write_json
+from benchmarks.faults.bases import controls
 from benchmarks.faults.contract import CALIBRATION_SEEDS
 from benchmarks.faults.run import chosen, run
 from benchmarks.faults.score import Outcome
@@ -64,32 +69,45 @@ def sides(outcomes: Iterable[Outcome]) -> dict[str, Sides]:
 
 def calibrated(threshold: Threshold, found: Sides) -> Threshold | None:
     """Return the threshold between its two sides, or None where nothing can be said."""
-    if len(found.healthy) < ENOUGH[0] or len(found.sick) < ENOUGH[1]:
+    if len(found.healthy) < ENOUGH[0]:
         return None
     sign = 1 if threshold.asserts == "above" else -1
 
     def along(x: float) -> float:
         return sign * (math.log(max(x, 1e-12)) if threshold.ratio else x)
 
-    worst = max(along(x) for x in found.healthy)
-    weakest = sorted(along(x) for x in found.sick)[len(found.sick) // 10]
-    if weakest <= worst:
-        return None
-    quarter = (weakest - worst) / 4
-    at = min(max(along(threshold.value), worst + quarter), weakest - quarter)
-    room = min(at - worst, weakest - at)
+    stands, worst = along(threshold.value), max(along(x) for x in found.healthy)
     scale = math.log(threshold.scale) if threshold.ratio else threshold.scale
-    scale = min(max(room, scale / 2), scale * 2)
-    value = math.exp(sign * at) if threshold.ratio else sign * at
+    healthy = f"{len(found.healthy)} healthy up to {_extreme(found.healthy, sign):.3g}"
+    if len(found.sick) < ENOUGH[1]:
+        if worst >= stands:
+            return None
+        at, sick = max(stands, worst + scale / 2), "no sick ones asked"
+    else:
+        weakest = sorted(along(x) for x in found.sick)[len(found.sick) // 10]
+        if weakest <= worst:
+            return None
+        quarter = (weakest - worst) / 4
+        at = min(max(stands, worst + quarter), weakest - quarter)
+        room, before = min(at - worst, weakest - at), scale
+        scale = min(max(room, scale / 2), scale * 2)
+        at = min(max(at, stands - before), stands + before)
+        sick = f"{len(found.sick)} sick from {_extreme(found.sick, -sign):.3g}"
+    value = _within(math.exp(sign * at) if threshold.ratio else sign * at, threshold)
     return dataclasses.replace(
         threshold,
-        value=_rounded(value),
+        value=threshold.value if math.isclose(at, stands) else _rounded(value),
         scale=max(_rounded(math.exp(scale) if threshold.ratio else scale), 1.01 * threshold.ratio),
         provenance="calibrated",
-        source=f"benchmarks/faults: {len(found.healthy)} healthy up to "
-        f"{_extreme(found.healthy, sign):.3g}, {len(found.sick)} sick from "
-        f"{_extreme(found.sick, -sign):.3g}; before, {threshold.value:g}",
+        source=f"benchmarks/faults: {healthy}, {sick}; before, {threshold.value:g}",
     )
+
+
+def _within(value: float, threshold: Threshold) -> float:
+    """Keep a value where theory allows it."""
+    low = -math.inf if threshold.low is None else threshold.low
+    high = math.inf if threshold.high is None else threshold.high
+    return min(max(value, low), high)
 
 
 def _extreme(numbers: Sequence[float], sign: int) -> float:
@@ -139,6 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run on the calibration seeds, or read such a run; print proposals; write when asked."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.faults.calibrate", description=__doc__)
     p.add_argument("--only", metavar="PATTERN", help="shell pattern or part of a name")
+    p.add_argument("--controls", action="store_true", help="healthy specimens alone")
+    p.add_argument("--quick", action="store_true", help="those of the quick bench alone")
     p.add_argument("--repeats", type=int, choices=(1, 2, 3), default=1, help="seeds per specimen")
     p.add_argument("--workers", type=int, default=2)
     p.add_argument("--budget", type=float, default=60, help="seconds per diagnosis")
@@ -153,8 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{options.read} holds seeds {sorted(strangers)}, which are not for calibration")
             return 2
     else:
+        names = chosen(quick=options.quick, only=options.only)
         outcomes = run(
-            chosen(quick=False, only=options.only),
+            [n for n in names if n in controls()] if options.controls else names,
             CALIBRATION_SEEDS,
             workers=options.workers,
             budget=options.budget,

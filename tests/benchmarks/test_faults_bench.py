@@ -243,7 +243,7 @@ def test_a_threshold_moves_into_the_gap_between_healthy_and_sick(sign):
         [sign * x / 10 for x in range(10)], [sign * x for x in (9.0, 10.0, 11.0)]
     )
     moved = calibrate.calibrated(
-        known(value=sign * 0.2, asserts="above" if sign > 0 else "below"), both
+        known(value=sign * 0.2, scale=3.0, asserts="above" if sign > 0 else "below"), both
     )
     assert moved is not None
     assert moved.provenance == "calibrated"
@@ -262,6 +262,20 @@ def test_a_threshold_inside_the_gap_stays_and_one_without_a_gap_is_left_alone():
     )
     assert ratio.value == pytest.approx(1.0)
     assert ratio.confidence(1e-3) < 0.1
+
+
+def test_controls_alone_push_a_threshold_half_a_scale_away_and_keep_a_far_one():
+    near = calibrate.calibrated(known(value=2.0, scale=1.0), calibrate.Sides([1.8] * 8))
+    assert near.value == pytest.approx(2.3)
+    far = calibrate.calibrated(known(value=2.0, scale=1.0), calibrate.Sides([0.1] * 8))
+    assert (far.value, far.provenance) == (2.0, "calibrated")
+    assert calibrate.calibrated(known(value=2.0, scale=1.0), calibrate.Sides([2.5] * 8)) is None
+
+
+def test_no_calibration_moves_a_threshold_by_more_than_its_scale_or_past_theory():
+    wide = calibrate.Sides([10.0] * 8, [90.0] * 3)
+    assert calibrate.calibrated(known(value=2.0, scale=1.0), wide).value == 3.0
+    assert calibrate.calibrated(known(value=2.0, scale=1.0, high=2.5), wide).value == 2.5
 
 
 def test_only_the_planted_row_and_controls_speak_for_a_threshold():
