@@ -12,12 +12,12 @@ from stories.nets import VAE, fit, image_convs, image_deconvs, kl_terms, psnr, r
 from stories.telling import Settings, Story, Table, answer, interval, mean
 
 WEIGHTS = (1e-4, 1e-5)
-SIZE, HALVINGS, DIM, WIDTH, STEPS, BATCH = 64, 4, 32, 24, 450, 24
+SIZE, HALVINGS, DIM, WIDTH, STEPS, BATCH = 32, 3, 32, 24, 450, 24
 
 
 def tell(settings: Settings) -> Story:
     """Train one VAE at two KL weights and compare KL, PSNR and active units with theory."""
-    train, held = photos(SIZE, 1, 1200)
+    train, held = photos(SIZE, 2, 1200)
     numbers = DIM * (SIZE // 2**HALVINGS) ** 2
     pca = PCAReference.fit(train, numbers, stride=2**HALVINGS)
     rows, measured, answers = [], {}, []
@@ -56,8 +56,8 @@ def tell(settings: Settings) -> Story:
         "starved: in the linear VAE, KL* = Σ ½·ln(λ/θ)₊ with θ = w·D/2, so KL *rises* as the "
         f"weight falls. On these data it predicts {high['kl*'][0]:.0f} nats at {WEIGHTS[0]:.0e} "
         f"and {low['kl*'][0]:.0f} at {WEIGHTS[1]:.0e}.",
-        setting=f"{SIZE}×{SIZE} colour crops of {PHOTOS}; convolutional VAE, {numbers} latents, "
-        f"{settings.steps(STEPS)} steps, {len(settings.seeds)} seeds.",
+        setting=f"{SIZE}×{SIZE} colour crops of {PHOTOS}, at half their size; convolutional VAE, "
+        f"{numbers} latents, {settings.steps(STEPS)} steps, {len(settings.seeds)} seeds.",
         tables=(
             Table(
                 (

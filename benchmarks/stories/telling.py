@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from pellucid.diagnosis import Diagnosis
 
@@ -81,6 +82,7 @@ class Story:
         tables: what was measured.
         reading: what the measured numbers say.
         answers: what `diagnose` said.
+        seconds: of processor time it took to tell.
     """
 
     name: str
@@ -91,6 +93,19 @@ class Story:
     tables: tuple[Table, ...]
     reading: str
     answers: tuple[Answer, ...]
+    seconds: float = 0.0
+
+
+def read_story(node: dict[str, Any]) -> Story:
+    """Read back what `dataclasses.asdict` and JSON made of a story."""
+    tables = tuple(
+        Table(tuple(t["columns"]), tuple(tuple(row) for row in t["rows"])) for t in node["tables"]
+    )
+    lists = ("asserted", "expected", "forbidden")
+    answers = tuple(
+        Answer(**{**a, **{key: tuple(a[key]) for key in lists}}) for a in node["answers"]
+    )
+    return Story(**{**node, "tables": tables, "answers": answers})
 
 
 def answer(model: str, found: Diagnosis, *expected: str, forbidden: tuple[str, ...] = ()) -> Answer:
