@@ -118,9 +118,11 @@ def test_shapes_finiteness_and_declared_attributes(case, positions, training) ->
         assert bottleneck.bits_per_position == pytest.approx(
             math.log2(case.codes) * (case.levels or 1)
         )
+        assert bottleneck.codebook_size == case.codes
+        assert bottleneck.residual_levels == case.levels
     else:
         assert output.latent.codes is None
-        assert bottleneck.bits_per_position is None
+        assert bottleneck.bits_per_position is bottleneck.codebook_size is None
 
 
 @every_case

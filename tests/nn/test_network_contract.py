@@ -27,6 +27,7 @@ ENCODER_CASES = {
         {"in_channels": 2, "channels": 5, "strides": (4,), "width": 8, "causal": False},
         {"channels": 6, "strides": (2, 2), "width": 8, "activation": "snake"},
         {"channels": 6, "strides": (3,), "width": 8, "weight_norm": False, "dilations": (2,)},
+        {"channels": 6, "patch": 3, "strides": (2, 2), "width": 8},
     ],
 }
 DECODER_CASES = {
@@ -46,6 +47,8 @@ DECODER_CASES = {
         {"in_channels": 5, "out_channels": 2, "strides": (4,), "width": 8, "causal": False},
         {"in_channels": 6, "strides": (2, 2), "width": 8, "activation": "snake", "head": "tanh"},
         {"in_channels": 6, "strides": (3,), "width": 8, "weight_norm": False, "dilations": (2,)},
+        {"in_channels": 6, "patch": 3, "strides": (2, 2), "width": 8},
+        {"in_channels": 6, "patch": 2, "strides": (3,), "width": 8, "causal": False},
     ],
 }
 EVERY_ENCODER = [(name, kw) for name, cases in ENCODER_CASES.items() for kw in cases]

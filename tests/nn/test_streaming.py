@@ -33,10 +33,16 @@ def split_frames(total: int, sizes: list[int]) -> list[int]:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from(["elu", "snake"]))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.sampled_from(["elu", "snake"]),
+    st.sampled_from([1, 4]),
+)
 @torch.no_grad()
-def test_any_chunks_give_what_the_whole_gives(sizes: list[int], activation: str) -> None:
-    encoder, decoder = pair(activation=activation)
+def test_any_chunks_give_what_the_whole_gives(
+    sizes: list[int], activation: str, patch: int
+) -> None:
+    encoder, decoder = pair(activation=activation, patch=patch)
     x = torch.randn(2, 1, 20 * encoder.stride).double()
     h = encoder(x)
     x_hat = decoder(h)

@@ -14,6 +14,7 @@ from pellucid.objectives import (
     STFT,
     TERMS,
     Charbonnier,
+    CompressedSTFT,
     Cosine,
     Edge,
     FocalFrequency,
@@ -61,6 +62,7 @@ CASES = {
     "focal-frequency": Case(FocalFrequency(), differentiable=FocalFrequency(alpha=0.0), degree=2),
     "log-mel": Case(LogMel(sample_rate=8000, windows=(32, 64), bands=(5, 10)), waves=True),
     "stft": Case(STFT(windows=(16, 64)), waves=True, symmetric=False),
+    "compressed-stft": Case(CompressedSTFT(windows=(16, 64)), waves=True),
 }
 every_term = pytest.mark.parametrize("name", sorted(TERMS))
 

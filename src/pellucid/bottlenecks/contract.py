@@ -37,11 +37,16 @@ class Bottleneck(nn.Module, abc.ABC):
         channels: channels expected from the encoder.
         out_channels: channels handed to the decoder.
         bits_per_position: bits one position costs (Σ log₂K), or None for continuous latents.
+        codebook_size: K, how many codes there are (per level), or None for continuous latents.
+        residual_levels: L where codes end in an axis of levels, and `forward` and `decode_codes`
+            take fewer; None where a position has one code or none.
     """
 
     channels: int
     out_channels: int
     bits_per_position: float | None = None
+    codebook_size: int | None = None
+    residual_levels: int | None = None
 
     @abc.abstractmethod
     def forward(self, h_BCP: Tensor) -> BottleneckOutput:

@@ -50,7 +50,7 @@ class FSQ(Bottleneck):
         expected = "one or more integers ≥ 3 whose product is at most 2**31"
         check_arguments("FSQ", {"levels": (is_grid, expected, levels)})
         self.channels = self.out_channels = channels
-        self.codes = math.prod(levels)
+        self.codes = self.codebook_size = math.prod(levels)
         self.bits_per_position = math.log2(self.codes)
         dim = len(levels)
         project = channels != dim

@@ -74,7 +74,9 @@ class RVQ(Bottleneck):
         }
         check_arguments("RVQ", rules)
         self.channels = self.out_channels = channels
-        self.levels, self.codes, self.dropout = levels, codes, dropout
+        self.levels = self.residual_levels = levels
+        self.codes = self.codebook_size = codes
+        self.dropout = dropout
         self.estimator = check_estimator(estimator)
         self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
         self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)

@@ -98,7 +98,7 @@ class VQ(Bottleneck):
             kmeans_iterations=kmeans_iterations,
             restart_threshold=restart_threshold,
         )
-        self.bits_per_position = math.log2(codes)
+        self.codebook_size, self.bits_per_position = codes, math.log2(codes)
         self.weights = PenaltyWeights(
             update=update,
             commitment=commitment,

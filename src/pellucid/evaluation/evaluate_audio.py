@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from pellucid.bitstream import ContextTables
-from pellucid.bottlenecks import RVQ
 from pellucid.data.audio.dataset import WaveSplit
 from pellucid.errors import DataError, PellucidError
 from pellucid.evaluation.audio_beside import CodecMeasurement, differences, settings_of
@@ -152,7 +151,7 @@ def _levels(codec: WaveformCodec, asked: tuple[int, ...] | None) -> list[int]:
     """Return the further numbers of levels to measure, all of them excluded."""
     bottleneck = codec.autoencoder.bottleneck
     if asked is None:
-        trained = isinstance(bottleneck, RVQ) and bottleneck.dropout > 0
+        trained = getattr(bottleneck, "dropout", 0) > 0
         thirds = {round(codec.levels / 3), round(2 * codec.levels / 3)} if trained else set()
         return sorted(thirds - {0, codec.levels})
     wrong = [count for count in asked if not 1 <= count <= codec.levels]

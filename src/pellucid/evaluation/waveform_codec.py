@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from pellucid.bitstream import ContextTables, Stream, fingerprint, pack, payload_of
-from pellucid.bottlenecks import RVQ
 from pellucid.errors import PellucidError
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.receptive_field import receptive_field
@@ -57,10 +56,8 @@ class WaveformCodec:
         if autoencoder.in_channels != 1:
             raise PellucidError("clips are mono", expected=1, found=autoencoder.in_channels)
         self.autoencoder, self.sample_rate, self.tables = autoencoder, sample_rate, tables
-        bits = autoencoder.bottleneck.bits_per_position
-        bottleneck = autoencoder.bottleneck
-        self.levels = bottleneck.levels if isinstance(bottleneck, RVQ) else 1
-        self.codebook_size = None if bits is None else round(2 ** (bits / self.levels))
+        self.levels = autoencoder.bottleneck.residual_levels or 1
+        self.codebook_size = autoencoder.bottleneck.codebook_size
         self._model = fingerprint(autoencoder.state_dict())
         self._device = next(autoencoder.parameters()).device
 

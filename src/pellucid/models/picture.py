@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pellucid.bottlenecks import RVQ
 from pellucid.errors import PellucidError
 from pellucid.functional.padding import crop_to, pad_to_multiple, round_up
 from pellucid.models.autoencoder import Autoencoder
@@ -69,6 +68,6 @@ def decode_picture(
             found=f"{height} × {width}",
         )
     codes = codes_RQL[None]
-    if not isinstance(autoencoder.bottleneck, RVQ):
+    if autoencoder.bottleneck.residual_levels is None:
         codes = codes[..., 0]
     return crop_to(autoencoder.decode_codes(codes), height, width)[0]

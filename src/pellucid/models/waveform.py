@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.bottlenecks import RVQ
 from pellucid.errors import PellucidError
 from pellucid.functional.padding import round_up
 from pellucid.models.autoencoder import Autoencoder
@@ -154,8 +153,8 @@ def _cannot_stream(network: object) -> PellucidError:
 def _codes(autoencoder: Autoencoder, h_BCF: Tensor, levels: int | None) -> Tensor:
     """Return the codes (F, L) of one waveform's features."""
     bottleneck = autoencoder.bottleneck
-    if isinstance(bottleneck, RVQ):
-        codes = bottleneck(h_BCF, levels=levels or bottleneck.levels).latent.codes
+    if bottleneck.residual_levels is not None:
+        codes = bottleneck(h_BCF, levels=levels or bottleneck.residual_levels).latent.codes
     elif levels not in (None, 1):
         raise PellucidError("this model has one level", expected="1", found=levels)
     else:
@@ -168,14 +167,13 @@ def _codes(autoencoder: Autoencoder, h_BCF: Tensor, levels: int | None) -> Tenso
 
 
 def _levels(autoencoder: Autoencoder) -> int:
-    bottleneck = autoencoder.bottleneck
-    return bottleneck.levels if isinstance(bottleneck, RVQ) else 1
+    return autoencoder.bottleneck.residual_levels or 1
 
 
 def _arranged(autoencoder: Autoencoder, codes_FL: Tensor) -> Tensor:
     """Return codes as the bottleneck wants them: (1, F, L), or (1, F) for one level."""
     codes = codes_FL[None]
-    return codes if isinstance(autoencoder.bottleneck, RVQ) else codes[..., 0]
+    return codes[..., 0] if autoencoder.bottleneck.residual_levels is None else codes
 
 
 def _length(x_BCT: Tensor) -> int:

@@ -84,6 +84,7 @@ class ConvTranspose1d(nn.Module):
         kernel: taps; a multiple of `stride` gives every output equally many.
         stride: samples per frame.
         causal: reach only forward.
+        bias: add one number per channel.
         weight_norm: as in `Conv1d`.
     """
 
@@ -95,18 +96,20 @@ class ConvTranspose1d(nn.Module):
         *,
         stride: int,
         causal: bool = True,
+        bias: bool = True,
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
         conv = nn.ConvTranspose1d(in_channels, out_channels, kernel, stride=stride, bias=False)
         self.conv = with_weight_norm(conv, dim=1) if weight_norm else conv
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        # The convolution's own bias would be added twice where chunks overlap.
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.overhang = kernel - stride
         self.before = 0 if causal else self.overhang // 2
 
     def forward(self, x_BCF: Tensor) -> Tensor:
         """Return (B, out, F·stride)."""
-        y = self.conv(x_BCF) + self.bias[:, None]
+        y = self._biased(self.conv(x_BCF))
         return y[..., self.before : y.shape[-1] - self.overhang + self.before]
 
     def stream(self, x_BCF: Tensor, state: State) -> tuple[Tensor, State]:
@@ -115,4 +118,7 @@ class ConvTranspose1d(nn.Module):
         if state is not None and self.overhang:
             y = torch.cat([y[..., : self.overhang] + state, y[..., self.overhang :]], -1)
         end = y.shape[-1] - self.overhang
-        return y[..., :end] + self.bias[:, None], y[..., end:]
+        return self._biased(y[..., :end]), y[..., end:]
+
+    def _biased(self, y_BCT: Tensor) -> Tensor:
+        return y_BCT if self.bias is None else y_BCT + self.bias[:, None]

@@ -14,7 +14,7 @@ from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
 from pellucid.objectives.pixel import L1, L2, Charbonnier, Huber
-from pellucid.objectives.spectral import STFT, LogMel
+from pellucid.objectives.spectral import STFT, CompressedSTFT, LogMel
 from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
 from pellucid.objectives.term import Term
 
@@ -30,6 +30,7 @@ TERMS: dict[str, type[Term]] = {
     "focal-frequency": FocalFrequency,
     "log-mel": LogMel,
     "stft": STFT,
+    "compressed-stft": CompressedSTFT,
 }
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "TERMS",
     "Balancer",
     "Charbonnier",
+    "CompressedSTFT",
     "Cosine",
     "Edge",
     "FocalFrequency",

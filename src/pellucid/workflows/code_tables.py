@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pellucid.bitstream import ContextTables
-from pellucid.bottlenecks import BOTTLENECKS, FSQ, RVQ, VQ
+from pellucid.build.assemble import build_autoencoder
 from pellucid.models.picture import encode_picture
 from pellucid.run_folder import write_atomically
 from pellucid.workflows.coder import Coder
@@ -58,11 +58,9 @@ def fit_code_tables(
     import safetensors.numpy
 
     opened = Run.open(run)
-    if BOTTLENECKS[opened.recipe.bottleneck["kind"]] not in (VQ, RVQ, FSQ):
+    if not 0 < (build_autoencoder(opened.recipe).bottleneck.codebook_size or 0) <= MOST_CODES:
         return None
     coder = Coder.open(opened)
-    if coder.codebook_size > MOST_CODES:
-        return None
     if torch.cuda.is_available():
         coder.autoencoder.cuda()
     train_set: Any = (opened.data() if data is None else data).train

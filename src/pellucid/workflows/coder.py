@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from pellucid.bitstream import ContextTables, Stream, fingerprint, pack, unpack
-from pellucid.bottlenecks import FSQ, RVQ, VQ
 from pellucid.errors import BitstreamError, DataError, RunError
 from pellucid.functional.padding import round_up
 from pellucid.functional.value_range import ValueRange
@@ -246,18 +245,14 @@ def code_space(autoencoder: Autoencoder, name: str) -> tuple[int, int]:
         RunError: when it has none.
     """
     bottleneck = autoencoder.bottleneck
-    if isinstance(bottleneck, RVQ):
-        return bottleneck.codes, bottleneck.levels
-    if isinstance(bottleneck, FSQ):
-        return bottleneck.codes, 1
-    if isinstance(bottleneck, VQ):
-        return bottleneck.codebook.codes, 1
-    raise RunError(
-        "this model has no codes to write",
-        where=name,
-        expected="a bottleneck of kind vq, rvq or fsq",
-        found=type(bottleneck).__name__,
-    )
+    if bottleneck.codebook_size is None:
+        raise RunError(
+            "this model has no codes to write",
+            where=name,
+            expected="a bottleneck that quantises: vq, rvq, fsq …",
+            found=type(bottleneck).__name__,
+        )
+    return bottleneck.codebook_size, bottleneck.residual_levels or 1
 
 
 def read_tables(run: Run) -> ContextTables | None:
