@@ -338,8 +338,8 @@ def _check(
             "these sizes make no network",
             where="seanet",
             expected="patch, strides, dilations, kernel and channels ≥ 1, width ≤ widest",
-            found=f"patch {patch}, strides {strides}, dilations {dilations}, kernel {kernel}, width {width}, "
-            f"widest {widest}, channels {channels}",
+            found=f"patch {patch}, strides {strides}, dilations {dilations}, kernel {kernel}, "
+            f"width {width}, widest {widest}, channels {channels}",
         )
 
 
