@@ -12,7 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from pellucid.bottlenecks import BOTTLENECKS, FSQ, RVQ, VQ, Bottleneck, Gaussian, Identity
+from pellucid.bottlenecks import (
+    BOTTLENECKS,
+    FSQ,
+    RVQ,
+    VQ,
+    Bottleneck,
+    FactorisedRVQ,
+    Gaussian,
+    Identity,
+)
 from pellucid.errors import PellucidError
 
 CHANNELS = 8
@@ -67,6 +76,20 @@ CASES = [
         id="gradient",
     ),
     Case("rvq", lambda: RVQ(CHANNELS, levels=2, codes=16, estimator="rotation"), 16, 2, id="rot"),
+    Case(
+        "factorised-rvq",
+        # More iterations would leave the codes at the very means of the first batch.
+        lambda: FactorisedRVQ(CHANNELS, levels=3, codes=16, dim=2, kmeans_iterations=1),
+        16,
+        3,
+    ),
+    Case(
+        "factorised-rvq",
+        lambda: FactorisedRVQ(CHANNELS, levels=2, codes=16, dim=3, update="ema", cosine=False),
+        16,
+        2,
+        id="ema",
+    ),
     Case("fsq", lambda: FSQ(CHANNELS, levels=(8, 5, 3)), 120),
     Case("fsq", lambda: FSQ(CHANNELS, levels=(3,) * CHANNELS), 3**CHANNELS, id="unprojected"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
+from pellucid.bottlenecks.factorised import FactorisedRVQ
 from pellucid.bottlenecks.fsq import FSQ
 from pellucid.bottlenecks.gaussian import Gaussian
 from pellucid.bottlenecks.identity import Identity
@@ -14,6 +15,7 @@ BOTTLENECKS: dict[str, type[Bottleneck]] = {
     "gaussian": Gaussian,
     "vq": VQ,
     "rvq": RVQ,
+    "factorised-rvq": FactorisedRVQ,
     "fsq": FSQ,
 }
 
@@ -24,6 +26,7 @@ __all__ = [
     "VQ",
     "Bottleneck",
     "BottleneckOutput",
+    "FactorisedRVQ",
     "Gaussian",
     "Identity",
 ]

@@ -10,6 +10,7 @@ Shape letters: N rows, D dimensions, K codes, L levels.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import torch
@@ -94,6 +95,22 @@ def quantise(
         counts=torch.stack(counts),
         sums=tuple(sums),
     )
+
+
+def draw_levels(h_BCP: Tensor, levels: int, dropout: float) -> Tensor | None:
+    """Return (N,) how many levels each row uses, one draw per sample; None when none drops any.
+
+    Args:
+        h_BCP: (B, C, P...) features, N = B·P rows.
+        levels: L.
+        dropout: probability that a sample uses only its first n levels, n uniform in 1…L.
+    """
+    if dropout == 0:
+        return None
+    batch, device = h_BCP.shape[0], h_BCP.device
+    drawn_B = torch.randint(1, levels + 1, (batch,), device=device)
+    drops_B = torch.rand(batch, device=device) < dropout
+    return torch.where(drops_B, drawn_B, levels).repeat_interleave(math.prod(h_BCP.shape[2:]))
 
 
 def quantisation_metrics(z_ND: Tensor, found: Quantised) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from pellucid.bottlenecks.checks import check_arguments, check_codes, check_feat
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
-from pellucid.bottlenecks.residual import quantisation_metrics, quantise
+from pellucid.bottlenecks.residual import draw_levels, quantisation_metrics, quantise
 from pellucid.bottlenecks.rows import from_rows, to_rows
 from pellucid.errors import PellucidError
 from pellucid.functional.straight_through import Estimator, check_estimator, declared_vjp, through
@@ -118,7 +118,8 @@ class RVQ(Bottleneck):
         codebooks = self._first(levels)
         with torch.autocast(h_BCP.device.type, enabled=False):
             z_ND = self.in_projection(to_rows(h_BCP).float())
-            used_N = self._draw_levels(h_BCP) if levels is None else None
+            dropout = self.dropout if self.training and levels is None else 0.0
+            used_N = draw_levels(h_BCP, self.levels, dropout)
             found = quantise(z_ND, codebooks, learn=self.training, used_N=used_N)
             q_ND = through(z_ND, found.vectors, self.estimator)
             quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
@@ -183,14 +184,3 @@ class RVQ(Bottleneck):
                 found=levels,
             )
         return list(self.codebooks)[:levels]  # type: ignore[arg-type]
-
-    def _draw_levels(self, h_BCP: Tensor) -> Tensor | None:
-        """Return (N,) numbers of levels, one draw per sample, or None for all levels."""
-        if not self.training or self.dropout == 0:
-            return None
-        batch, device = h_BCP.shape[0], h_BCP.device
-        drawn_B = torch.randint(1, self.levels + 1, (batch,), device=device)
-        drops_B = torch.rand(batch, device=device) < self.dropout
-        return torch.where(drops_B, drawn_B, self.levels).repeat_interleave(
-            math.prod(h_BCP.shape[2:])
-        )
