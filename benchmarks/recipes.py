@@ -2,6 +2,7 @@
 
     python benchmarks/recipes.py photos-vq
     python benchmarks/recipes.py patch-vq data.path=PHOTOS --title "clothing photographs" --write
+    python benchmarks/recipes.py speech-codec-tiny --run RUN --title "LibriSpeech" --write
 
 `--write` replaces the `cost:` and `score:` lines of the recipe's header and its row of the README.
 """
@@ -13,6 +14,7 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from pellucid.recipe import recipe_names, shipped_recipe
 from pellucid.workflows.run import Run
@@ -26,37 +28,69 @@ def measure(run: Run, title: str) -> dict[str, str]:
     """Say in words what a finished run cost and reached."""
     status, evaluation = run.status(), run.evaluation()
     assert evaluation is not None
-    metrics, environment = evaluation["metrics"], status["environment"]
-    psnr, ssim = metrics["psnr"], metrics["ssim"]
+    environment = status["environment"]
+    cost = (
+        f"{status['seconds'] / 60:.1f} minutes of training on {environment['threads']} CPU "
+        f"threads ({environment['precision']}), {status['parameters']:,} parameters, "
+        f"{status['step']} steps"
+    )
+    told = _of_audio if evaluation.get("kind") == "audio" else _of_images
+    return {"data": title, "cost": cost, **told(evaluation)}
+
+
+def _of_images(evaluation: dict[str, Any]) -> dict[str, str]:
+    metrics = evaluation["metrics"]
     others = [
         f"{name} {node['psnr']['value']:.1f} dB"
         for name, node in evaluation["references"].items()
         if name != "mean"
     ]
     return {
-        "data": title,
-        "cost": f"{status['seconds'] / 60:.1f} minutes of training on {environment['threads']} CPU "
-        f"threads ({environment['precision']}), {status['parameters']:,} parameters, "
-        f"{status['step']} steps",
-        "psnr": f"{psnr['value']:.2f} dB ({psnr['low']:.2f} … {psnr['high']:.2f})",
-        "ssim": f"{ssim['value']:.3f}",
+        "psnr": f"{metrics['psnr']['value']:.2f} dB {_interval(metrics['psnr'], 2)}",
+        "ssim": f"{metrics['ssim']['value']:.3f}",
         "bits": f"{metrics['bits_per_pixel']['value']:.3f}",
         "references": ", ".join(others),
-        "held_out": f"{psnr['n']}",
+        "held_out": f"{metrics['psnr']['n']}",
     }
+
+
+def _of_audio(evaluation: dict[str, Any]) -> dict[str, str]:
+    metrics = evaluation["metrics"]
+    others = [
+        f"{name} PESQ-WB {node['pesq']['value']:.2f}, STOI {node['stoi']['value']:.3f} at "
+        f"{node['file_kbps']['value']:.2f} kb/s"
+        for name, node in evaluation["references"].items()
+    ]
+    return {
+        "pesq": f"{metrics['pesq']['value']:.2f} {_interval(metrics['pesq'], 2)}",
+        "stoi": f"{metrics['stoi']['value']:.3f} {_interval(metrics['stoi'], 3)}",
+        "kbps": f"{metrics['file_kbps']['value']:.2f}",
+        "references": "; ".join(others),
+        "held_out": f"{metrics['pesq']['n']}",
+    }
+
+
+def _interval(metric: dict[str, Any], digits: int) -> str:
+    return f"({metric['low']:.{digits}f} … {metric['high']:.{digits}f})"
 
 
 def header_lines(row: dict[str, str]) -> tuple[str, str]:
     """Return the header's cost and score lines."""
-    score = (
-        f"{row['psnr']} PSNR, SSIM {row['ssim']} at {row['bits']} bits per pixel on held-out "
-        f"{row['data']} (references: {row['references']})"
-    )
+    if "pesq" in row:
+        score = (
+            f"PESQ-WB {row['pesq']}, STOI {row['stoi']} at {row['kbps']} kb/s of files on "
+            f"{row['held_out']} held-out speakers of {row['data']} (beside: {row['references']})"
+        )
+    else:
+        score = (
+            f"{row['psnr']} PSNR, SSIM {row['ssim']} at {row['bits']} bits per pixel on held-out "
+            f"{row['data']} (references: {row['references']})"
+        )
     return f"# cost: {row['cost']}", f"# score: {score}"
 
 
 def write(name: str, row: dict[str, str]) -> None:
-    """Write one recipe's header, the results file and the README's table."""
+    """Write one recipe's header, the results file and the README's tables."""
     path = ROOT / "src" / "pellucid" / "recipes" / f"{name}.yaml"
     cost, score = header_lines(row)
     text = re.sub(r"^# cost:.*$", cost, path.read_text(), count=1, flags=re.MULTILINE)
@@ -64,22 +98,32 @@ def write(name: str, row: dict[str, str]) -> None:
     rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     rows[name] = row
     RESULTS.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
-    lines = [
-        "| recipe | what | data | held-out PSNR | SSIM | bits per pixel | references | cost |",
-        "|---|---|---|---:|---:|---:|---|---|",
-    ]
-    for known in recipe_names():
-        if known in rows:
-            r = rows[known]
-            what = shipped_recipe(known).summary.split(": ", 1)[-1].split(". ")[0]
-            lines.append(
-                f"| `{known}` | {what} | {r['data']} | {r['psnr']} | {r['ssim']} | {r['bits']} "
-                f"| {r['references']} | {r['cost']} |"
-            )
     readme = ROOT / "README.md"
     begin, end = "<!-- recipes:begin -->", "<!-- recipes:end -->"
     before, rest = readme.read_text().split(begin)
-    readme.write_text(before + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1])
+    readme.write_text(f"{before}{begin}\n{tables(rows)}\n{end}{rest.split(end)[1]}")
+
+
+def tables(rows: dict[str, dict[str, str]]) -> str:
+    """Return the README's tables: recipes for pictures, then codecs for speech."""
+    pictures = [
+        "| recipe | what | data | held-out PSNR | SSIM | bits per pixel | references | cost |",
+        "|---|---|---|---:|---:|---:|---|---|",
+    ]
+    codecs = [
+        "| recipe | what | data | held-out PESQ-WB | STOI | kb/s | on the same clips | cost |",
+        "|---|---|---|---:|---:|---:|---|---|",
+    ]
+    for name in recipe_names():
+        if name not in rows:
+            continue
+        row = rows[name]
+        what = shipped_recipe(name).summary.split(": ", 1)[-1].split(". ")[0]
+        keys = ("pesq", "stoi", "kbps") if "pesq" in row else ("psnr", "ssim", "bits")
+        cells = [f"`{name}`", what, row["data"], *(row[key] for key in keys)]
+        lines = codecs if "pesq" in row else pictures
+        lines.append(f"| {' | '.join([*cells, row['references'], row['cost']])} |")
+    return "\n".join([*pictures, *(["", *codecs] if len(codecs) > 2 else [])])
 
 
 def main() -> None:
@@ -88,10 +132,14 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="key.path=value")
     parser.add_argument("--title", default="data", help="what the data is, for the table")
     parser.add_argument("--out", type=Path, help="run folder; a temporary one by default")
+    parser.add_argument("--run", type=Path, help="read this finished run instead of training")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     out = arguments.out or Path(tempfile.mkdtemp()) / arguments.recipe
-    run = train(arguments.recipe, overrides=arguments.overrides, out=out)
+    if arguments.run:
+        run = Run.open(arguments.run)
+    else:
+        run = train(arguments.recipe, overrides=arguments.overrides, out=out)
     row = measure(run, arguments.title)
     print("\n".join(header_lines(row)))
     if arguments.write:

@@ -13,6 +13,7 @@ CASES = {
     "gaussian": {"dim": 4},
     "vq": {"codes": 16, "dim": 4},
     "rvq": {"levels": 3, "codes": 16},
+    "factorised-rvq": {"levels": 3, "codes": 16, "dim": 3, "kmeans_iterations": 1},
     "fsq": {"levels": (5, 5, 3)},
 }
 

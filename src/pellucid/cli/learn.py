@@ -32,6 +32,10 @@ def train(
     resume: Annotated[
         str | None, typer.Option("--resume", help="Continue this run folder exactly.")
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Start from this model's weights: fine-tune."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate memory, time and cost; write nothing.")
     ] = False,
@@ -53,6 +57,8 @@ def train(
     [cyan]pellucid train patch-vq data.path=photos/ --dry-run[/]
 
     [cyan]pellucid train --resume runs/patch-vq-1[/]
+
+    [cyan]pellucid train speech-codec-tiny data.path=mine/ --from runs/speech training.steps=2000[/]
     """
     from pellucid.workflows import train as workflow
 
@@ -60,11 +66,23 @@ def train(
     if dry_run:
         _print_estimate(workflow.estimate(recipe, overrides=overrides, price=price), json)
         return
+    if resume is not None and start_from is not None:
+        raise RecipeError(
+            "a resumed run starts from its own checkpoint",
+            where="--from",
+            expected="--resume RUN, or RECIPE --from RUN",
+            found=f"--resume {resume} --from {start_from}",
+        )
     if resume is not None:
         run = workflow.resume(resume, overrides=overrides, evaluate=evaluate, progress=not quiet)
     else:
         run = workflow.train(
-            recipe, overrides=overrides, out=out_, evaluate=evaluate, progress=not quiet
+            recipe,
+            overrides=overrides,
+            start_from=start_from,
+            out=out_,
+            evaluate=evaluate,
+            progress=not quiet,
         )
     if run.is_main_process:
         from pellucid.cli.judge import print_run

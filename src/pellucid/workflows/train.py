@@ -48,6 +48,7 @@ def train(
     adversary: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    start_from: str | Path | Run | None = None,
     out: str | Path | None = None,
     evaluate: bool = True,
     progress: bool = True,
@@ -68,6 +69,8 @@ def train(
         adversary: see `data`.
         training: see `data`.
         evaluation: see `data`.
+        start_from: a run or a released model whose weights are the start, instead of random ones.
+            On the same data its splits are kept, so that what it learnt is not held out.
         out: the run folder; by default the next free `runs/NAME-N`.
         evaluate: evaluate and write the page afterwards.
         progress: draw progress bars.
@@ -95,7 +98,17 @@ def train(
         start, overrides, {key: value for key, value in sections.items() if value is not None}
     )
     folder = RunFolder(choose_folder(final.name, out))
-    return fit_into(final, folder, evaluate=evaluate, progress=progress)
+    if start_from is None:
+        return fit_into(final, folder, evaluate=evaluate, progress=progress)
+    source = Run.open(start_from)
+    return fit_into(
+        final,
+        folder,
+        splits=_splits_to_keep(source, final),
+        weights=source.folder.model,
+        evaluate=evaluate,
+        progress=progress,
+    )
 
 
 def resume(
@@ -231,6 +244,14 @@ def fit_into(
         evaluate_run(run, progress=progress)
         write_report(run)
     return run
+
+
+def _splits_to_keep(source: Run, recipe: Recipe) -> Mapping[str, Any] | None:
+    """Return the splits of a run that another starts from, where both read the same data."""
+    same = all(source.recipe.data.get(key) == recipe.data.get(key) for key in ("path", "name"))
+    if not same or not source.folder.splits.is_file():
+        return None
+    return source.folder.read_json(source.folder.splits)
 
 
 def _check_batch(samples: int, keywords: Mapping[str, Any], seed: int) -> None:

@@ -1,0 +1,74 @@
+"""Fine-tuning starts from a run's weights and never learns from what that run held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.errors import RunError
+from pellucid.models.weights import read_tensors
+from pellucid.workflows.run import Run
+from pellucid.workflows.train import train
+
+STILL = {"learning_rate": 1e-30, "ema_decay": None, "monitor": None}
+SMALL = {
+    "encoder": {"width": 8, "channels": 16},
+    "decoder": {"width": 8},
+    "bottleneck": {"kind": "fsq", "levels": [5, 5]},
+    "training": {"steps": 2, "batch_size": 8, "validate_every": 2, "checkpoint_every": 2, **STILL},
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for index in range(24):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+def short(photos: Path, out: Path, **keywords) -> Run:
+    data = {"path": str(photos), "size": 32, "resize": None}
+    return train(
+        "photos-vq", data=data, out=out, evaluate=False, progress=False, **SMALL, **keywords
+    )
+
+
+@pytest.fixture(scope="module")
+def source(photos, tmp_path_factory) -> Run:
+    return short(photos, tmp_path_factory.mktemp("runs") / "source", seed=1)
+
+
+def test_the_start_is_the_runs_weights_not_the_seeds(photos, source, tmp_path) -> None:
+    tuned = short(photos, tmp_path / "tuned", seed=2, start_from=source.path)
+    other = short(photos, tmp_path / "other", seed=2)
+    weights = {run: read_tensors(run.folder.model) for run in (source, tuned, other)}
+    for name, value in weights[source].items():
+        torch.testing.assert_close(weights[tuned][name], value, msg=name)
+    assert any(not torch.equal(weights[other][n], v) for n, v in weights[source].items())
+
+
+def test_what_was_held_out_stays_held_out(photos, source, tmp_path) -> None:
+    tuned = short(photos, tmp_path / "tuned", seed=2, start_from=source)
+    other = short(photos, tmp_path / "other", seed=2)
+    splits = {r: r.folder.read_json(r.folder.splits)["items"] for r in (source, tuned, other)}
+    assert splits[tuned] == splits[source]
+    assert splits[other] != splits[source]
+
+
+def test_weights_of_another_model_are_refused_before_anything_is_written(
+    photos, source, tmp_path
+) -> None:
+    with pytest.raises(RunError, match="another model"):
+        train(
+            "photos-vq",
+            data={"path": str(photos), "size": 32},
+            start_from=source,
+            out=tmp_path / "wrong",
+            progress=False,
+        )
+    assert not (tmp_path / "wrong").exists()
