@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pellucid.workflows.demo import demo
     from pellucid.workflows.diagnose import diagnose
     from pellucid.workflows.evaluate import evaluate
+    from pellucid.workflows.features import features, load_features
+    from pellucid.workflows.features_estimator import Features
     from pellucid.workflows.inspect import inspect
     from pellucid.workflows.reconstruct import reconstruct
     from pellucid.workflows.report import report
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Doctor",
+    "Features",
     "Latent",
     "PellucidError",
     "Run",
@@ -42,7 +45,9 @@ __all__ = [
     "encode",
     "estimate",
     "evaluate",
+    "features",
     "inspect",
+    "load_features",
     "reconstruct",
     "report",
     "resume",
@@ -54,6 +59,7 @@ __all__ = [
 # even torch would make `pellucid --help` wait.
 _HOMES = {
     "Doctor": "pellucid.doctor",
+    "Features": "pellucid.workflows.features_estimator",
     "Latent": "pellucid.records",
     "Run": "pellucid.workflows.run",
     "Subject": "pellucid.diagnosis",
@@ -64,7 +70,9 @@ _HOMES = {
     "encode": "pellucid.workflows.codec",
     "estimate": "pellucid.workflows.train",
     "evaluate": "pellucid.workflows.evaluate",
+    "features": "pellucid.workflows.features",
     "inspect": "pellucid.workflows.inspect",
+    "load_features": "pellucid.workflows.features",
     "reconstruct": "pellucid.workflows.reconstruct",
     "report": "pellucid.workflows.report",
     "resume": "pellucid.workflows.train",

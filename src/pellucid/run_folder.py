@@ -97,6 +97,29 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(left_over, ignore_errors=True)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary name to write a large file under; it replaces `path` when all went well.
+
+    Raises:
+        RunError: when it cannot be written; `path` is as it was.
+    """
+    writing = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield writing
+        os.replace(writing, path)
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            found=error.strerror or str(error),
+            hint="check permissions and free space; what was written before is intact",
+        ) from error
+    finally:
+        writing.unlink(missing_ok=True)
+
+
 class RunFolder:
     """Know the names inside one run folder; read and write its small files.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+
+from pellucid.models.weights import weights_digest
 
 SIZE = 8
 """Bytes; two different models agree by chance once in 10¹⁹."""
@@ -18,9 +18,4 @@ def fingerprint(state: Mapping[str, Tensor]) -> bytes:
     Args:
         state: weights by name; their order does not matter.
     """
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()[:SIZE]
+    return weights_digest(state)[:SIZE]

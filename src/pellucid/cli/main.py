@@ -7,7 +7,17 @@ import os
 import sys
 import traceback
 
-from pellucid.cli import apply, codebooks, codec, cure, explain, judge, learn, look  # noqa: F401 - they register their commands
+from pellucid.cli import (  # noqa: F401 - they register their commands
+    apply,
+    codebooks,
+    codec,
+    cure,
+    explain,
+    extract,
+    judge,
+    learn,
+    look,
+)
 from pellucid.cli.app import app
 from pellucid.cli.console import err
 from pellucid.errors import PellucidError

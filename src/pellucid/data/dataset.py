@@ -96,6 +96,13 @@ class ImageSplit(Dataset[dict[str, Any]]):
         plain.augmentation = None
         return plain
 
+    def plain(self) -> ImageSplit:
+        """Return the same images unaugmented, each crop once however often an epoch repeats it."""
+        plain = self.unaugmented()
+        _, first = np.unique(self.places, axis=0, return_index=True)
+        plain.places = self.places[np.sort(first)]
+        return plain
+
     def name(self, index: int) -> str:
         """Return the name (path or array row) of the image behind a sample."""
         return self.names[int(self.places[index, 0])]

@@ -99,7 +99,7 @@ class Autoencoder(nn.Module):
 
         The same in train and eval mode; buffers and modes are left as they were. Gradients flow.
         """
-        with _evaluating(self):
+        with evaluating(self):
             arranged = self.arrange(x)
             latent = self.bottleneck(self.encoder(arranged.x)).latent
         return latent if arranged.pose is None else dataclasses.replace(latent, pose=arranged.pose)
@@ -114,7 +114,7 @@ class Autoencoder(nn.Module):
         pose = None
         if isinstance(z, Latent):
             z, pose = z.mean if z.quantized is None else z.quantized, z.pose
-        with _evaluating(self):
+        with evaluating(self):
             return self._restored(self.decoder(z), pose)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class Autoencoder(nn.Module):
 
 
 @contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Hold every submodule in eval mode and give each its own mode back."""
     training = [part for part in module.modules() if part.training]
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from pellucid.errors import RunError
@@ -70,6 +73,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             found=_what_it_is(path) or error,
             hint="pickled checkpoints can run code when opened and are never read",
         ) from error
+
+
+def weights_digest(state: Mapping[str, Tensor]) -> bytes:
+    """Return the SHA-256 over names, shapes, types and values.
+
+    Args:
+        state: weights by name; their order does not matter.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def reconstruct(
     from pellucid.data.reading import UnreadableImage, read_picture
 
     opened = Run.open(run)
-    source, names = _image_files(Path(path))
+    source, names = image_files(Path(path))
     autoencoder = opened.load()
     channels = data_facts(opened.recipe).channels
     folder = Path(out) if out is not None else opened.path / "reconstructed"
@@ -110,7 +110,12 @@ def _png(pixels_HWC: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _image_files(path: Path) -> tuple[Path, list[Path]]:
+def image_files(path: Path) -> tuple[Path, list[Path]]:
+    """Return a folder and the images in it, at any depth, or a file's folder and the file.
+
+    Raises:
+        DataError: when there is no image.
+    """
     from pellucid.data.reading import EXTENSIONS
 
     if path.is_file():

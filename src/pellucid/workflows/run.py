@@ -79,6 +79,30 @@ class Run:
         load_weights(autoencoder, self.folder.model)
         return autoencoder.eval()
 
+    def digest(self) -> str:
+        """Return what tells this exact model from any other: SHA-256 of weights, form and range.
+
+        Raises:
+            RunError: when the run has no weights.
+        """
+        import hashlib
+        import json
+
+        from pellucid.build.assemble import data_facts
+        from pellucid.models.weights import read_tensors, weights_digest
+
+        facts = data_facts(self.recipe)
+        form = {
+            "encoder": self.recipe.encoder,
+            "bottleneck": self.recipe.bottleneck,
+            "decoder": self.recipe.decoder,
+            "range": (facts.value_range.low, facts.value_range.high),
+            "sample_rate": facts.sample_rate,
+        }
+        digest = hashlib.sha256(weights_digest(read_tensors(self.folder.model)))
+        digest.update(json.dumps(form, sort_keys=True).encode())
+        return digest.hexdigest()
+
     def data(self) -> ImageData | AudioData:
         """Open the run's data with the splits the run was trained on.
 
