@@ -86,7 +86,7 @@ def feature_info(autoencoder: Autoencoder) -> tuple[Layer, ...]:
 
 def _every_map(autoencoder: Autoencoder, x_BCP: Tensor) -> dict[str, Tensor]:
     encoder = autoencoder.encoder
-    found: dict[str, Tensor] = dict(encoder.features(x_BCP))  # pyright: ignore[reportCallIssue]
+    found: dict[str, Tensor] = dict(encoder.features(autoencoder.arrange(x_BCP).x))  # pyright: ignore[reportCallIssue]
     last: str = encoder.intermediates[-1]  # pyright: ignore[reportIndexIssue, reportAssignmentType]
     latent = autoencoder.bottleneck(found[last]).latent
     found[LATENT] = latent.mean
