@@ -36,6 +36,7 @@ DECODER_CASES = {
         {"in_channels": 5, "out_channels": 1, "stride": 2, "width": 16, "multipliers": (1, 1)},
         {"in_channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "attention": True},
         {"in_channels": 6, "stride": 6, "width": 16, "multipliers": (1, 2), "head": "tanh"},
+        {"in_channels": 6, "stride": 8, "width": 16, "multipliers": (1, 2), "last": "subpixel"},
     ],
     "patch": [
         {"in_channels": 6, "patch": 8, "hidden": 16},
@@ -190,13 +191,14 @@ def test_moving_the_content_by_a_cell_moves_the_output(table, name, keywords):
     assert middle_of(y_here, network, seen).std() > 1e-4
 
 
+@pytest.mark.parametrize("last", ["resize", "subpixel"])
 @pytest.mark.parametrize("attention", [False, True])
 @pytest.mark.parametrize("stride", [2, 4, 6])
-def test_residual_decoder_draws_no_checkerboard(stride, attention):
+def test_residual_decoder_draws_no_checkerboard(stride, attention, last):
     """A constant latent gives a constant interior: no energy at the harmonics of the stride."""
     torch.manual_seed(0)
     decoder = DECODERS["residual"](
-        in_channels=4, stride=stride, width=16, multipliers=(1, 2), attention=attention
+        in_channels=4, stride=stride, width=16, multipliers=(1, 2), attention=attention, last=last
     ).double()
     z_BCHW = torch.randn(1, 4, 1, 1).double().expand(1, 4, 24, 24)
     x_hat = decoder(z_BCHW)

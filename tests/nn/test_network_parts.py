@@ -17,7 +17,7 @@ from pellucid.nn import (
     apply_head,
     head_reach,
 )
-from pellucid.nn.blocks import ResizeConv, group_norm
+from pellucid.nn.blocks import ResizeConv, SubpixelConv, group_norm
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
@@ -30,6 +30,22 @@ def test_resize_conv_is_nearest_then_convolution(scale):
     fast = torch.autograd.grad((conv(x) * weights).sum(), [x, conv.weight])
     slow = torch.autograd.grad((plain * weights).sum(), [x, conv.weight])
     torch.testing.assert_close(fast, slow)
+
+
+def test_subpixel_conv_starts_flat_and_can_write_any_pixel():
+    torch.manual_seed(0)
+    conv = SubpixelConv(5, 3, 4)
+    x = torch.randn(2, 5, 4, 6)
+    start = conv(x)
+    torch.testing.assert_close(start, F.interpolate(start[..., ::4, ::4], scale_factor=4))
+    target = torch.randn_like(start[:1])
+    columns = F.unfold(x[:1], 3, padding=1)[0].T
+    rows = F.pixel_unshuffle(target, 4)[0].flatten(1).T
+    fitted = torch.linalg.lstsq(columns, rows).solution
+    with torch.no_grad():
+        conv.weight.copy_(fitted.T.reshape(conv.weight.shape))
+        conv.bias.zero_()
+    torch.testing.assert_close(conv(x[:1]), target, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(8, 1), (16, 1), (32, 2), (128, 8), (40, 2)])

@@ -1,4 +1,4 @@
-"""The parts of the residual networks: normalisation, residual block, resize-convolution.
+"""The parts of the residual networks: normalisation, residual block, two ways to enlarge.
 
 Shape letters: B batch, C channels, H height, W width.
 """
@@ -79,3 +79,32 @@ class ResizeConv(nn.Module):
             return F.conv2d(x_BCHW, self.weight, self.bias, padding=1)
         kernel = torch.einsum("ta,oiab,ub->iotu", self.spread, self.weight, self.spread)
         return F.conv_transpose2d(x_BCHW, kernel, self.bias, stride=self.scale, padding=1)
+
+
+class SubpixelConv(nn.Module):
+    """Convolve, then spend scale² channels on the scale × scale pixels of each position.
+
+    Unlike `ResizeConv`, whose pixels within a position repeat each other, every pixel has a kernel
+    of its own: detail finer than the grid can be written in one step. All phases start from the
+    same kernel (ICNR), so no checkerboard is there at the beginning; only the loss can put one in.
+
+    Source: Shi et al. 2016, "Real-time single image and video super-resolution"; Aitken et al.
+    2017, "Checkerboard artifact free sub-pixel convolution".
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of y.
+        scale: enlargement; 1 makes a plain convolution.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        like = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        assert like.bias is not None
+        self.weight = nn.Parameter(like.weight.detach().repeat_interleave(scale**2, 0))
+        self.bias = nn.Parameter(like.bias.detach().repeat_interleave(scale**2, 0))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return (B, out_channels, scale·H, scale·W)."""
+        return F.pixel_shuffle(F.conv2d(x_BCHW, self.weight, self.bias, padding=1), self.scale)

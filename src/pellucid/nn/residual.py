@@ -6,7 +6,7 @@ Shape letters: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import itertools
-from typing import cast
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid.errors import RecipeError
 from pellucid.functional.padding import check_sides
 from pellucid.nn.attention import SelfAttention
-from pellucid.nn.blocks import ResidualBlock, ResizeConv, group_norm
+from pellucid.nn.blocks import ResidualBlock, ResizeConv, SubpixelConv, group_norm
 from pellucid.nn.head import Head, apply_head, check_head
 
 
@@ -98,7 +98,7 @@ class ResidualDecoder(nn.Module):
     """Turn latents on a coarse grid back into images, without checkerboards.
 
     3×3 convolution → optional self-attention → stages of residual blocks, doubled in between by
-    resize-convolutions → norm, SiLU, resize-convolution by stride/2^(stages−1) → head.
+    resize-convolutions → norm, SiLU, the last enlargement by stride/2^(stages−1) → head.
 
     Args:
         in_channels: channels of z.
@@ -109,6 +109,9 @@ class ResidualDecoder(nn.Module):
         blocks: residual blocks per stage.
         attention: self-attention before the first stage; makes the receptive field global.
         head: what the last numbers become; see `nn.head`.
+        last: how the finest stage becomes pixels. "resize" cannot draw a checkerboard, nor detail
+            finer than that stage's grid; "subpixel" can, so prefer it where the last enlargement
+            is more than 2.
 
     Raises:
         RecipeError: when `stride` is not a multiple of 2^(stages−1), a size is not positive, or
@@ -127,6 +130,7 @@ class ResidualDecoder(nn.Module):
         blocks: int = 1,
         attention: bool = False,
         head: Head = "none",
+        last: Literal["resize", "subpixel"] = "resize",
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in reversed(multipliers)]
@@ -147,7 +151,8 @@ class ResidualDecoder(nn.Module):
             ResizeConv(wider, wide, scale=2) for wider, wide in itertools.pairwise(widths)
         )
         self.norm = group_norm(widths[-1])
-        self.out = ResizeConv(widths[-1], out_channels, scale=outer_stride)
+        enlarge = {"resize": ResizeConv, "subpixel": SubpixelConv}[last]
+        self.out = enlarge(widths[-1], out_channels, scale=outer_stride)
 
     @property
     def last_layer(self) -> nn.Parameter:
