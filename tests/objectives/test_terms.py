@@ -11,6 +11,7 @@ from pellucid.functional.value_range import ValueRange
 from pellucid.objectives import (
     L1,
     L2,
+    LPIPS,
     STFT,
     TERMS,
     Charbonnier,
@@ -22,8 +23,10 @@ from pellucid.objectives import (
     LogMel,
     MSSSIMLoss,
     Objective,
+    Perceptual,
     SSIMLoss,
     Term,
+    TimmFeatures,
     Weighted,
 )
 
@@ -40,6 +43,8 @@ class Case:
         waves: it measures (B, 1, T) only.
         symmetric: x̂ and x may change places.
         degree: value at 2·error over value at error is 2^degree; None when not homogeneous.
+        needed: keywords without which a recipe cannot build it here.
+        exact: shape of the images its gradient is checked on.
     """
 
     term: Term
@@ -48,8 +53,12 @@ class Case:
     waves: bool = False
     symmetric: bool = True
     degree: int | None = None
+    needed: dict = dataclasses.field(default_factory=dict)
+    exact: tuple[int, ...] = (1, 2, 12, 13)
 
 
+SMALL_VGG = {"pretrained": False, "width": 4, "layers": 3}
+SMALL_TIMM = {"name": "test_vit", "pretrained": False, "size": 32, "out": 1}
 CASES = {
     "l1": Case(L1(), any_shape=True, degree=1),
     "l2": Case(L2(), any_shape=True, degree=2),
@@ -60,7 +69,18 @@ CASES = {
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
     "focal-frequency": Case(FocalFrequency(), differentiable=FocalFrequency(alpha=0.0), degree=2),
-    "log-mel": Case(LogMel(sample_rate=8000, windows=(32, 64), bands=(5, 10)), waves=True),
+    "perceptual": Case(Perceptual()),
+    "lpips": Case(
+        LPIPS(**SMALL_VGG),
+        needed=SMALL_VGG,
+        exact=(1, 3, 12, 13),
+    ),
+    "timm-features": Case(TimmFeatures(**SMALL_TIMM), needed=SMALL_TIMM, exact=(1, 1, 12, 13)),
+    "log-mel": Case(
+        LogMel(sample_rate=8000, windows=(32, 64), bands=(5, 10)),
+        waves=True,
+        needed={"sample_rate": 8000},
+    ),
     "stft": Case(STFT(windows=(16, 64)), waves=True, symmetric=False),
     "compressed-stft": Case(CompressedSTFT(windows=(16, 64)), waves=True),
 }
@@ -94,8 +114,7 @@ def test_every_member_has_a_case():
 
 @every_term
 def test_constructors_take_plain_keywords(name):
-    needed = {"sample_rate": 8000} if name == "log-mel" else {}
-    assert isinstance(TERMS[name](**needed), Term)
+    assert isinstance(TERMS[name](**CASES[name].needed), Term)
     with pytest.raises(TypeError):
         TERMS[name](1.0)
 
@@ -168,7 +187,7 @@ def test_half_precision_is_measured_in_full(name):
 @every_term
 def test_gradient_matches_finite_differences(name):
     term = CASES[name].differentiable or CASES[name].term
-    y, x = images(*((1, 1, 90) if CASES[name].waves else (1, 2, 12, 13)), dtype=torch.float64)
+    y, x = images(*((1, 1, 90) if CASES[name].waves else CASES[name].exact), dtype=torch.float64)
     if name == "ms-ssim":
         y, x = images(1, 1, 22, 22, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda t: term(t, x), y.requires_grad_(), fast_mode=True)

@@ -81,8 +81,13 @@ def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> Im
     return construct("kind of data", DATA, recipe.data, where="data", given=given)
 
 
-def build_autoencoder(recipe: Recipe) -> Autoencoder:
+def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder:
     """Build encoder, bottleneck, decoder and permuter with weights drawn from the recipe's seed.
+
+    Args:
+        recipe: the recipe.
+        pretrained: whether an encoder reads the pretrained weights that the recipe names; False
+            where a run's own weights replace them anyway, which need no other file then.
 
     Raises:
         RecipeError: for a wrong component, or a head that cannot reach the data's range.
@@ -93,9 +98,9 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
         encoder: Any = construct(
             "encoder",
             ENCODERS,
-            recipe.encoder,
+            recipe.encoder if pretrained else _from_scratch(recipe.encoder),
             where="encoder",
-            given={"in_channels": facts.channels},
+            given=_facts_for(_component(recipe.encoder, ENCODERS, "encoder"), facts),
         )
         bottleneck = construct(
             "bottleneck",
@@ -124,6 +129,18 @@ def build_autoencoder(recipe: Recipe) -> Autoencoder:
             found=facts.size,
         )
     return Autoencoder(encoder, bottleneck, decoder, permuter)
+
+
+def _facts_for(encoder: Any, facts: DataFacts) -> dict[str, Any]:
+    """Return what the data decide: the channels, and the value range where it is asked for."""
+    given: dict[str, Any] = {"in_channels": facts.channels}
+    if "value_range" in inspect.signature(encoder).parameters:
+        given["value_range"] = (facts.value_range.low, facts.value_range.high)
+    return given
+
+
+def _from_scratch(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: False if key == "pretrained" else value for key, value in node.items()}
 
 
 def build_objective(recipe: Recipe) -> Objective:

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from pellucid.errors import RunError
 from pellucid.run_folder import write_atomically
+from pellucid.weight_files import read_tensors, refuse_differences
 
 _LISTED = 5
 
@@ -47,32 +47,13 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     found = read_tensors(path)
     wanted = _tensors(model)
-    _refuse_differences(
+    refuse_differences(
         {name: tuple(value.shape) for name, value in wanted.items()},
         {name: tuple(value.shape) for name, value in found.items()},
         path,
+        hint="use the recipe the weights were trained with",
     )
     model.load_state_dict(found, strict=True)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file, on the CPU.
-
-    Raises:
-        RunError: when the file is missing, truncated or something else under that name.
-    """
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError as error:
-        raise RunError("there are no weights", where=path) from error
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(
-            "these weights cannot be read",
-            where=path,
-            expected="a whole safetensors file",
-            found=_what_it_is(path) or error,
-            hint="pickled checkpoints can run code when opened and are never read",
-        ) from error
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> bytes:
@@ -95,39 +76,3 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     if other:
         raise RunError("only tensors can be saved", where=", ".join(other[:_LISTED]))
     return state
-
-
-def _what_it_is(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError:
-        return None
-    if head[:2] == b"PK":
-        return "a zip archive: a torch.save checkpoint, or something zipped"
-    if head[:1] == b"\x80":
-        return "a Python pickle"
-    return None
-
-
-def _refuse_differences(
-    wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
-) -> None:
-    reshaped = [
-        f"{name}: model {wanted[name]}, file {found[name]}"
-        for name in wanted
-        if name in found and wanted[name] != found[name]
-    ]
-    missing = [f"{name}: model {wanted[name]}, not in the file" for name in wanted.keys() - found]
-    unexpected = [f"{name}: file {found[name]}, not in the model" for name in found.keys() - wanted]
-    differences = [*reshaped, *sorted(missing), *sorted(unexpected)]
-    if differences:
-        more = len(differences) - _LISTED
-        listed = differences[:_LISTED] + ([f"… and {more} more"] if more > 0 else [])
-        raise RunError(
-            "these weights belong to another model",
-            where=path,
-            expected=f"{len(wanted)} tensors",
-            found="\n    ".join([f"{len(found)} tensors", *listed]),
-            hint="use the recipe the weights were trained with",
-        )

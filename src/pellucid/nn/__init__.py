@@ -8,12 +8,14 @@ from pellucid.nn.head import Head, apply_head, head_reach
 from pellucid.nn.patch import PatchDecoder, PatchEncoder
 from pellucid.nn.residual import ResidualDecoder, ResidualEncoder
 from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
+from pellucid.nn.timm_encoder import TimmEncoder
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "residual": ResidualEncoder,
     "patch": PatchEncoder,
     "seanet": SEANetEncoder,
     "graph": GraphEncoder,
+    "timm": TimmEncoder,
 }
 DECODERS: dict[str, type[nn.Module]] = {
     "residual": ResidualDecoder,
@@ -35,6 +37,7 @@ __all__ = [
     "SEANetDecoder",
     "SEANetEncoder",
     "SelfAttention",
+    "TimmEncoder",
     "apply_head",
     "head_reach",
 ]

@@ -13,6 +13,7 @@ from pellucid.objectives.channels import Cosine
 from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
+from pellucid.objectives.perceptual import LPIPS, Perceptual, TimmFeatures
 from pellucid.objectives.pixel import L1, L2, Charbonnier, Huber
 from pellucid.objectives.spectral import STFT, CompressedSTFT, LogMel
 from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
@@ -28,6 +29,9 @@ TERMS: dict[str, type[Term]] = {
     "ms-ssim": MSSSIMLoss,
     "edge": Edge,
     "focal-frequency": FocalFrequency,
+    "perceptual": Perceptual,
+    "lpips": LPIPS,
+    "timm-features": TimmFeatures,
     "log-mel": LogMel,
     "stft": STFT,
     "compressed-stft": CompressedSTFT,
@@ -38,6 +42,7 @@ __all__ = [
     "FEATURES",
     "L1",
     "L2",
+    "LPIPS",
     "STFT",
     "TERMS",
     "Balancer",
@@ -53,8 +58,10 @@ __all__ = [
     "MSSSIMLoss",
     "Objective",
     "ObjectiveOutput",
+    "Perceptual",
     "SSIMLoss",
     "Term",
+    "TimmFeatures",
     "Weighted",
     "discriminator_loss",
     "feature_matching",

@@ -1,4 +1,8 @@
-"""Terms that compare value by value, for data of any shape."""
+"""Terms that compare value by value, for data of any shape, all pixels alike or some more.
+
+Every one takes `focal` (hard pixels count more) and `centre` (pixels of an image near its middle
+count more); see `functional.pixel_weights`. Weights have mean one: the unit stays.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,50 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.errors import RecipeError
+from pellucid.functional.pixel_weights import check_weighting, weighted_mean
 from pellucid.objectives.term import Term
 
 
 class L1(Term):
-    """Measure mean |x̂ − x|, in the unit of the values."""
+    """Measure mean |x̂ − x|, in the unit of the values.
+
+    Args:
+        focal: exponent γ ≥ 0 of the weights |x̂ − x|^γ; 0 weighs all alike.
+        centre: standard deviation of a Gaussian over an image in half sides, or None.
+
+    Raises:
+        RecipeError: for weights without a meaning.
+    """
+
+    def __init__(self, *, focal: float = 0.0, centre: float | None = None) -> None:
+        super().__init__()
+        check_weighting(focal, centre)
+        self.focal, self.centre = focal, centre
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        return F.l1_loss(x_hat, target)
+        error = x_hat - target
+        return weighted_mean(error.abs(), error, focal=self.focal, centre=self.centre)
 
 
 class L2(Term):
-    """Measure mean (x̂ − x)², in squared units of the values."""
+    """Measure mean (x̂ − x)², in squared units of the values.
+
+    Args:
+        focal: see `L1`.
+        centre: see `L1`.
+
+    Raises:
+        RecipeError: for weights without a meaning.
+    """
+
+    def __init__(self, *, focal: float = 0.0, centre: float | None = None) -> None:
+        super().__init__()
+        check_weighting(focal, centre)
+        self.focal, self.centre = focal, centre
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(x_hat, target)
+        error = x_hat - target
+        return weighted_mean(error.square(), error, focal=self.focal, centre=self.centre)
 
 
 class Charbonnier(Term):
@@ -30,23 +63,31 @@ class Charbonnier(Term):
 
     Args:
         epsilon: radius of the tip, in the unit of the values.
+        focal: see `L1`.
+        centre: see `L1`.
 
     Raises:
-        RecipeError: when `epsilon` is not a positive number.
+        RecipeError: when `epsilon` is not a positive number, or for weights without a meaning.
 
     Source: Charbonnier et al., "Two deterministic half-quadratic regularization algorithms for
     computed imaging", 1994.
     """
 
-    def __init__(self, *, epsilon: float = 1e-3) -> None:
+    def __init__(
+        self, *, epsilon: float = 1e-3, focal: float = 0.0, centre: float | None = None
+    ) -> None:
         super().__init__()
         if not 0 < epsilon < math.inf:
             raise RecipeError("a Charbonnier tip has a radius", expected="> 0", found=epsilon)
+        check_weighting(focal, centre)
         self.epsilon = epsilon
         self.minimum = epsilon
+        self.focal, self.centre = focal, centre
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        return ((x_hat - target).square() + self.epsilon**2).sqrt().mean()
+        error = x_hat - target
+        rounded = (error.square() + self.epsilon**2).sqrt()
+        return weighted_mean(rounded, error, focal=self.focal, centre=self.centre)
 
 
 class Huber(Term):

@@ -16,7 +16,7 @@ from pellucid.training import rng
 from pellucid.training.agreement import StepAgreement
 from pellucid.training.ema import WeightAverage
 from pellucid.training.forward import Forward, named_scalars, run_forward
-from pellucid.training.freezing import freeze_encoder
+from pellucid.training.freezing import FrozenGuard, freeze_encoder
 from pellucid.training.layout import to_layout
 from pellucid.training.nonfinite import Recorded, explain
 from pellucid.training.optimizer import build_optimizer, learning_rate_factor, match_layout
@@ -100,6 +100,7 @@ class TrainingModule(lightning.LightningModule):
         self.selection = selection
         self.shares_every = shares_every
         self.agreement = StepAgreement(lagged=lagged_check)
+        self.guard = FrozenGuard()
 
         self.step = 0
         self.stepped = False
@@ -206,8 +207,10 @@ class TrainingModule(lightning.LightningModule):
         """Take one step at this step's learning rate and advance the counter and the average."""
         self.last_learning_rate = self._learning_rate()
         for group in optimizer.param_groups:
-            group["lr"] = self.last_learning_rate
+            group["lr"] = self.last_learning_rate * group.get("scale", 1.0)
         measured = self._shares_due()
+        if measured:
+            self.guard.check(self.autoencoder.encoder, self.step)
         before = [p.detach().clone() for p in self.parameters()] if measured else []
         optimizer.step(closure=optimizer_closure)
         if self.opponent is not None:

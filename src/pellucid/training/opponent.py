@@ -157,7 +157,7 @@ class Opponent:
                 list(self.discriminator.parameters()), settings.clip_norm, self._norm
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(step)
+            group["lr"] = self.learning_rate(step) * group.get("scale", 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._norm = None

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Split trainable parameters into decayed weights and everything else.
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split trainable parameters by decay and by learning rate.
 
     Norm scales, biases and other vectors, and codebooks (codes are positions, not weights), are
-    not decayed.
+    not decayed. A submodule that says `learning_rate_scales()` has its parameters in groups of
+    their own, whose `scale` multiplies the learning rate of every step.
     """
-    decayed, plain = [], []
+    scales = _learning_rate_scales(model)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             exempt = parameter.ndim < 2 or "codebook" in name
-            (plain if exempt else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": plain, "weight_decay": 0.0},
+            groups.setdefault((scales.get(name, 1.0), exempt), []).append(parameter)
+    return [
+        {"params": groups[key], "weight_decay": 0.0 if key[1] else weight_decay, "scale": key[0]}
+        for key in sorted(groups, key=lambda key: (-key[0], key[1]))
     ]
-    return [group for group in groups if group["params"]]
+
+
+def _learning_rate_scales(model: nn.Module) -> dict[str, float]:
+    scales = {}
+    for prefix, part in model.named_modules():
+        own = getattr(part, "learning_rate_scales", None)
+        if own is not None:
+            scales |= {f"{prefix}.{name}" if prefix else name: s for name, s in own().items()}
+    return scales
 
 
 def build_optimizer(
@@ -31,7 +42,7 @@ def build_optimizer(
 ) -> torch.optim.AdamW:
     """Build AdamW, in one fused kernel where the device has one (CPU and CUDA do)."""
     groups = parameter_groups(model, weight_decay)
-    devices = {p.device.type for group in groups for p in group["params"]}  # type: ignore[union-attr]
+    devices = {p.device.type for group in groups for p in group["params"]}
     return torch.optim.AdamW(
         groups, lr=learning_rate, betas=betas, fused=devices <= {"cpu", "cuda", "mps"}
     )

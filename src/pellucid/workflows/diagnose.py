@@ -19,6 +19,7 @@ from pellucid.workflows.subject_data import held_out, subject_data
 
 if TYPE_CHECKING:
     from pellucid.diagnosis import Diagnosis, Subject
+    from pellucid.objectives.objective import Objective
     from pellucid.recipe import Recipe
 
 
@@ -107,6 +108,7 @@ def subject_of(run: Run) -> Subject:
     from pellucid.build.assemble import build_objective, data_facts, squared_error_kl_weight
     from pellucid.diagnosis import Subject
     from pellucid.training.forward import run_forward
+    from pellucid.training.freezing import still_modules
     from pellucid.training.optimizer import build_optimizer
 
     autoencoder = run.load()
@@ -132,11 +134,12 @@ def subject_of(run: Run) -> Subject:
     ]
     bits = bottleneck.bits_per_position
     optimizer = build_optimizer(autoencoder, **_optimizer_keywords(run))
-    played: dict[str, Any] = {}
+    played: dict[str, Any] = {"frozen": still_modules(autoencoder.encoder, "encoder")}
     if opponent is not None:
         played["discriminator"] = opponent.discriminator
         played["training_step"] = real_step(run, autoencoder, objective, optimizer, opponent, taken)
-        played["frozen"] = ("encoder", "bottleneck") if opponent.adversary.freeze_encoder else ()
+        if opponent.adversary.freeze_encoder:
+            played["frozen"] = ("encoder", "bottleneck")
     return Subject(
         encode=autoencoder.encode,
         decode=autoencoder.decode,
@@ -149,6 +152,7 @@ def subject_of(run: Run) -> Subject:
         loss_terms=loss_terms,
         optimizers=[optimizer, *([] if opponent is None else [opponent.optimizer])],
         codebook=_codebooks(bottleneck),
+        loss_networks=_loss_networks(objective),
         kl_weight=squared_error_kl_weight(run.recipe),
         value_range=(facts.low, facts.high),
         sample_rate=data_facts(run.recipe).sample_rate,
@@ -157,6 +161,16 @@ def subject_of(run: Run) -> Subject:
         recipe=declared(run.recipe),
         **played,
     )
+
+
+def _loss_networks(objective: Objective) -> dict[str, nn.Module]:
+    """Return the networks that terms of positive weight read, by the name of the term."""
+    terms = zip(objective.weights.items(), objective.terms, strict=True)
+    return {
+        name: network
+        for (name, weight), term in terms
+        if weight > 0 and isinstance(network := getattr(term, "network", None), nn.Module)
+    }
 
 
 def examine_run(
@@ -205,7 +219,7 @@ def _positions(run: Run) -> int:
     from pellucid.build.assemble import build_autoencoder, data_facts
 
     facts = data_facts(run.recipe)
-    return (facts.size // build_autoencoder(run.recipe).stride) ** facts.axes
+    return (facts.size // build_autoencoder(run.recipe, pretrained=False).stride) ** facts.axes
 
 
 def _call_factory(spec: str) -> Any:

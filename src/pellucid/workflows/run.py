@@ -75,7 +75,7 @@ class Run:
                 where=self.folder.model,
                 hint=f"pellucid train --resume {self.path}",
             )
-        autoencoder = build_autoencoder(self.recipe)
+        autoencoder = build_autoencoder(self.recipe, pretrained=False)
         load_weights(autoencoder, self.folder.model)
         return autoencoder.eval()
 

@@ -208,7 +208,7 @@ def fit_into(
     run = Run(folder)
     keywords = _training_keywords(recipe)
     evaluation_keywords(recipe)  # a misspelt key there must not wait until training is over
-    autoencoder = build_autoencoder(recipe)
+    autoencoder = build_autoencoder(recipe, pretrained=weights is None and not resume)
     if weights is not None:
         load_weights(autoencoder, weights)
     objective = build_objective(recipe)

@@ -175,7 +175,7 @@ def _check(recipe: Recipe) -> None:
     """Build what the recipe names, so that a wrong patch is refused before a folder exists."""
     from pellucid.build.assemble import build_autoencoder, build_objective
 
-    build_autoencoder(recipe)
+    build_autoencoder(recipe, pretrained=False)
     build_objective(recipe)
 
 
