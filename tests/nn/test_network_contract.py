@@ -16,6 +16,7 @@ ENCODER_CASES = {
         {"channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2)},
         {"in_channels": 1, "channels": 5, "stride": 2, "width": 16, "multipliers": (1, 1)},
         {"channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "attention": True},
+        {"channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "linear": True},
     ],
     "patch": [
         {"channels": 6, "patch": 8, "width": 8},
@@ -37,6 +38,7 @@ DECODER_CASES = {
         {"in_channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "attention": True},
         {"in_channels": 6, "stride": 6, "width": 16, "multipliers": (1, 2), "head": "tanh"},
         {"in_channels": 6, "stride": 8, "width": 16, "multipliers": (1, 2), "last": "subpixel"},
+        {"in_channels": 6, "stride": 4, "width": 16, "multipliers": (1, 2), "linear": True},
     ],
     "patch": [
         {"in_channels": 6, "patch": 8, "hidden": 16},

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.data.annotations import pickled_dictionary
 from pellucid.data.reading import FLOAT_TOLERANCE, Picture, from_float
 from pellucid.data.sources import Source
 from pellucid.errors import DataError, nearest
@@ -101,6 +102,8 @@ def open_array_file(path: Path, float_range: tuple[float, float] = (0.0, 1.0)) -
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
         if isinstance(error, DataError):
             raise
+        if path.suffix.lower() == ".npy" and "bject" in str(error):
+            raise pickled_dictionary(path) from error
         raise DataError(
             "cannot read this array file",
             where=path,

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pellucid.data.boxed import BoxRules
 from pellucid.data.cache import PixelCache
 from pellucid.data.crops import grid_crops
 from pellucid.data.dataset import Augmentation, ImageSplit
@@ -36,7 +37,8 @@ class ImageData:
     `.value_range`, `.classes`, `.size`, `.channels`.
 
     Args:
-        path: folder of images, .npy or .npz; wins over `name`.
+        path: folder of images, .npy or .npz, or boxes or landmarks (.csv, COCO or other .json,
+            .npz; see `annotations`); wins over `name`.
         name: a set to use without a path.
         root: folder of downloaded sets; default ~/.cache/pellucid/datasets.
         size: side of the square crops in pixels.
@@ -60,6 +62,10 @@ class ImageData:
         blur: worst blur, likewise.
         jpeg: worst JPEG quality, likewise.
         float_range: values of black and white in floating-point files and arrays.
+        image_root: folder that the paths in a file of boxes start from; None takes the file's own.
+        box_format: of `bboxes` in .json and .npz: corners, or corner and size.
+        box_margin: added around every box, as a share of its longer side.
+        box_square: lengthen a box's shorter side as far as its image allows.
         cache_megabytes: memory for prepared images; the rest is decoded when asked for.
         strict: fail on the first unusable image instead of skipping and counting it.
         seed: of splits and augmentation.
@@ -90,6 +96,10 @@ class ImageData:
         blur: float = 0.0,
         jpeg: int | None = None,
         float_range: tuple[float, float] = (0.0, 1.0),
+        image_root: str | None = None,
+        box_format: Literal["xyxy", "xywh"] = "xyxy",
+        box_margin: float = 0.0,
+        box_square: bool = True,
         cache_megabytes: int = 1024,
         strict: bool = False,
         seed: int = 0,
@@ -100,7 +110,10 @@ class ImageData:
         self.value_range = ValueRange(*value_range)
         self._fractions = Fractions(validation, test)
         augmentation = Augmentation(random_crop, flip, Degradation(noise, blur, jpeg), seed)
-        source = open_source(path, name, root=root, group=group, float_range=float_range)
+        boxes = BoxRules(image_root, box_format, box_margin, box_square)
+        source = open_source(
+            path, name, root=root, group=group, float_range=float_range, boxes=boxes
+        )
         self.classes = source.classes
 
         short_side = None if resize is None else round(size * resize)

@@ -6,7 +6,9 @@ import difflib
 from pathlib import Path
 from typing import get_args
 
+from pellucid.data.annotations import SUFFIXES, holds_annotations
 from pellucid.data.arrays import open_array_file
+from pellucid.data.boxed import BoxRules, open_boxes
 from pellucid.data.folders import open_folder
 from pellucid.data.named import NAMED, open_photographs, open_torchvision
 from pellucid.data.reading import EXTENSIONS
@@ -21,8 +23,9 @@ def open_source(
     root: str | None = None,
     group: Grouping = "file",
     float_range: tuple[float, float] = (0.0, 1.0),
+    boxes: BoxRules | None = None,
 ) -> Source:
-    """Open `path` (a folder, .npy or .npz) or, without one, the named set.
+    """Open `path` (a folder, an array, boxes or landmarks) or, without one, the named set.
 
     Raises:
         DataError: when there is nothing to read there.
@@ -34,6 +37,8 @@ def open_source(
         place = Path(path).expanduser()
         if place.is_dir():
             return open_folder(place, group, float_range)
+        if place.is_file() and place.suffix.lower() in SUFFIXES and holds_annotations(place):
+            return open_boxes(place, group, float_range, boxes)
         if place.suffix.lower() in (".npy", ".npz") and place.is_file():
             _check_array_grouping(group, place)
             return open_array_file(place, float_range)
@@ -42,7 +47,8 @@ def open_source(
         raise DataError(
             "no images were named",
             where="data",
-            expected=f"data.path=FOLDER, data.path=FILE.npy|.npz, or data.name={'|'.join(NAMED)}",
+            expected="data.path=FOLDER, data.path=FILE (.npy, .npz, boxes as .csv or .json), or "
+            f"data.name={'|'.join(NAMED)}",
         )
     if name not in NAMED:
         raise unknown_name("image set", name, NAMED, where="data.name")
@@ -67,7 +73,8 @@ def _no_such_source(place: Path) -> DataError:
         return DataError(
             "this file is not a set of images",
             where=place,
-            expected="a folder of images, or an array file ending in .npy or .npz",
+            expected="a folder of images, an array (.npy, .npz), or boxes or landmarks (.csv with "
+            "a column `image`, COCO .json, .npz with `image_paths` and `bboxes`)",
             hint="one image cannot be split; name the folder that holds several"
             if place.suffix.lower() in EXTENSIONS
             else None,

@@ -34,6 +34,8 @@ class ResidualEncoder(nn.Module):
             stages.
         blocks: residual blocks per stage.
         attention: self-attention after the last stage; makes the receptive field global.
+        linear: add a linear map of each position's own pixels to h, which training starts at the
+            principal components of the data (`training.linear_start`).
 
     Raises:
         RecipeError: when `stride` is not a multiple of 2^(stages−1), or a size is not positive.
@@ -50,6 +52,7 @@ class ResidualEncoder(nn.Module):
         multipliers: tuple[int, ...] = (1, 2, 4),
         blocks: int = 1,
         attention: bool = False,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in multipliers]
@@ -73,6 +76,7 @@ class ResidualEncoder(nn.Module):
         self.attention = SelfAttention(widths[-1]) if attention else nn.Identity()
         self.norm = group_norm(widths[-1])
         self.out = nn.Conv2d(widths[-1], channels, 1)
+        self.linear = nn.Conv2d(in_channels, channels, stride, stride) if linear else None
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return (B, channels, H/stride, W/stride).
@@ -90,7 +94,8 @@ class ResidualEncoder(nn.Module):
         for level, stage in enumerate(self.stages):
             y = stage(self.downs[level - 1](y) if level else y)
             found.append(y)
-        found.append(self.out(F.silu(self.norm(self.attention(y)))))
+        h = self.out(F.silu(self.norm(self.attention(y))))
+        found.append(h if self.linear is None else h + self.linear(x_BCHW))
         return dict(zip(self.intermediates, found, strict=True))
 
 
@@ -112,6 +117,8 @@ class ResidualDecoder(nn.Module):
         last: how the finest stage becomes pixels. "resize" cannot draw a checkerboard, nor detail
             finer than that stage's grid; "subpixel" can, so prefer it where the last enlargement
             is more than 2.
+        linear: add a linear map of 3×3 positions of z to the pixels, which training starts at the
+            least squares of the data (`training.linear_start`).
 
     Raises:
         RecipeError: when `stride` is not a multiple of 2^(stages−1), a size is not positive, or
@@ -131,6 +138,7 @@ class ResidualDecoder(nn.Module):
         attention: bool = False,
         head: Head = "none",
         last: Literal["resize", "subpixel"] = "resize",
+        linear: bool = False,
     ) -> None:
         super().__init__()
         widths = [width * multiplier for multiplier in reversed(multipliers)]
@@ -153,10 +161,11 @@ class ResidualDecoder(nn.Module):
         self.norm = group_norm(widths[-1])
         enlarge = {"resize": ResizeConv, "subpixel": SubpixelConv}[last]
         self.out = enlarge(widths[-1], out_channels, scale=outer_stride)
+        self.linear = SubpixelConv(in_channels, out_channels, scale=stride) if linear else None
 
     @property
     def last_layer(self) -> nn.Parameter:
-        """The weight every output value passes through last."""
+        """The weight every output value of the network passes through last."""
         return cast(nn.Parameter, self.out.weight)
 
     def forward(self, z_BCHW: Tensor) -> Tensor:
@@ -165,7 +174,10 @@ class ResidualDecoder(nn.Module):
         y = self.attention(self.stem(z_BCHW))
         for level, stage in enumerate(self.stages):
             y = stage(self.ups[level - 1](y) if level else y)
-        return apply_head(self.out(F.silu(self.norm(y))), self.head)
+        x_hat = self.out(F.silu(self.norm(y)))
+        if self.linear is not None:
+            x_hat = x_hat + self.linear(z_BCHW)
+        return apply_head(x_hat, self.head)
 
 
 def _stage(channels: int, blocks: int) -> nn.Sequential:

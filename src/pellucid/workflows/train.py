@@ -204,6 +204,7 @@ def fit_into(
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
     from pellucid.models.weights import load_weights
     from pellucid.training.fit import fit
+    from pellucid.training.linear_start import has_linear_paths, start_linear
 
     run = Run(folder)
     keywords = _training_keywords(recipe)
@@ -215,6 +216,8 @@ def fit_into(
     adversary = build_adversary(recipe)
     data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
+    if has_linear_paths(autoencoder) and weights is None and not resume:
+        start_linear(autoencoder, data.train, seed=recipe.seed)
     fresh = not folder.path.exists()
     if run.is_main_process:
         _write_start(recipe, folder, data)
