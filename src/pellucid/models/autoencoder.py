@@ -127,8 +127,8 @@ class Autoencoder(nn.Module):
 
     def at_step(self, step: int) -> None:
         """Set every schedule to optimiser step `step`; called before every training step."""
-        if isinstance(self.encoder, TimmEncoder):  # staged freezing
-            self.encoder.at_step(step)
+        if hasattr(self.encoder, "at_step"):  # staged freezing
+            self.encoder.at_step(step)  # pyright: ignore[reportCallIssue]
         self.bottleneck.at_step(step)
         if self.permuter is not None:
             self.permuter.at_step(step)
