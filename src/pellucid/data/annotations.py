@@ -234,12 +234,13 @@ def _corners(numbers_N4: np.ndarray, box_format: BoxFormat) -> np.ndarray:
 
 def _around(points_NK2: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return bounding boxes of the points that are there (NaN below two), and how many are not."""
-    there_NK = np.isfinite(points_NK2).all(axis=2)
-    boxes = np.full((len(points_NK2), 4), math.nan)
-    for row, (points, there) in enumerate(zip(points_NK2, there_NK, strict=True)):
-        if there.sum() >= 2:
-            boxes[row] = [*points[there].min(axis=0), *points[there].max(axis=0)]
-    return boxes, tuple(int(n) for n in (~there_NK).sum(axis=1))
+    boxes, missing = np.full((len(points_NK2), 4), math.nan), []
+    for row in range(len(points_NK2)):
+        points = points_NK2[row][np.isfinite(points_NK2[row]).all(axis=1)]
+        missing.append(points_NK2.shape[1] - len(points))
+        if len(points) >= 2:
+            boxes[row] = [*points.min(axis=0), *points.max(axis=0)]
+    return boxes, tuple(missing)
 
 
 def _geometry(header: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -76,8 +76,9 @@ def steerable_distance(
             y_hat, y = _halve(y_hat), _halve(y)
         # the eye resolves chroma half as finely: the finest scale is luma alone
         seen = slice(0, 1) if coloured and scale == 0 else slice(None)
-        pair = (_responses(part[:, seen], orientations) for part in (y_hat, y))
-        distances.append(_dissimilarity(*pair, strength, contrast**2))
+        response_hat = _responses(y_hat[:, seen], orientations)
+        response = _responses(y[:, seen], orientations)
+        distances.append(_dissimilarity(response_hat, response, strength, contrast**2))
         weights.append(_channel_weights(distances[-1]))
     distance_BN, weight_N = torch.cat(distances, 1), torch.cat(weights)
     return distance_BN @ (weight_N / weight_N.sum())

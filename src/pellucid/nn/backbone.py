@@ -52,6 +52,7 @@ class Backbone(nn.Module):
         RunError: when the weights are not to be had, or belong to another network.
     """
 
+    network: Any
     mean: Tensor
     std: Tensor
 
@@ -130,7 +131,7 @@ class Backbone(nn.Module):
         return {f"network.{name}": order[depth] for name, depth in found.items()}
 
 
-def _create(name: str, pretrained: bool | str, in_channels: int) -> nn.Module:
+def _create(name: str, pretrained: bool | str, in_channels: int) -> Any:
     timm = require("timm", extra="image", purpose=_PURPOSE)
     if not timm.is_model(name):
         raise _unknown(name, timm.list_models())
@@ -211,7 +212,7 @@ def _cached(name: str, timm: Any) -> str:
             expected="false, or a path of a .safetensors file",
             hint=_close(name, timm.list_pretrained()),
         )
-    file = known.hf_hub_filename or "model.safetensors"
+    file = str(getattr(known, "hf_hub_filename", None) or "model.safetensors")
     if not file.endswith(".safetensors"):
         file = "model.safetensors"
     try:
