@@ -133,6 +133,24 @@ class RVQ(Bottleneck):
             metrics=quantisation_metrics(z_ND, found),
         )
 
+    @torch.no_grad()
+    def encode_codes(self, h_BCP: Tensor, *, levels: int | None = None) -> Tensor:
+        """Return the codes (B, P..., n) that `forward` gives in eval mode, and nothing else.
+
+        Args:
+            h_BCP: (B, channels, P...) features.
+            levels: as in `forward`.
+
+        Raises:
+            PellucidError: as `forward` does.
+        """
+        left_ND = to_rows(self.code_space(h_BCP))
+        codes = []
+        for codebook in self._first(levels):
+            codes.append(codebook.search(left_ND))
+            left_ND = left_ND - codebook.lookup(codes[-1])
+        return torch.stack(codes, -1).view(h_BCP.shape[0], *h_BCP.shape[2:], len(codes))
+
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return (B, channels, P...) for codes (B, P..., n) of the first n ≤ L levels.
 

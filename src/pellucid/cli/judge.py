@@ -36,7 +36,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="CODEC,CODEC",
-            help="Codecs to compare with: jpeg, webp for images; opus, codec2, speex for audio.",
+            help="Codecs to compare with: jpeg, webp for images; opus, codec2, speex or "
+            "lyra=FOLDER (with its TFLite files) for audio.",
         ),
     ] = None,
     json: JsonFlag = False,

@@ -16,14 +16,22 @@ from pellucid.functional.bootstrap import bootstrap_interval, paired_difference
 from pellucid.metrics.waveforms import Measure, PairedWaveforms
 from pellucid.records import MetricValue
 from pellucid.references.audio_codecs import CodecSetting, SpeechCodec, code_waveform
+from pellucid.references.lyra import KBPS as LYRA_KBPS
 
 CODEC2_BITS = 3200
 SPEEX_QUALITY = 1  # wideband, about 6 kb/s
 OPUS_LEAST_KBPS = 6.0
 
 
-def settings_of(codecs: Sequence[SpeechCodec], opus_kbps: Sequence[float]) -> list[CodecSetting]:
-    """Return every codec's settings, Opus at each of its rates.
+def settings_of(
+    codecs: Sequence[SpeechCodec], opus_kbps: Sequence[float], lyra: str | None = None
+) -> list[CodecSetting]:
+    """Return every codec's settings, Opus and Lyra at each of their rates.
+
+    Args:
+        codecs: which.
+        opus_kbps: rates that Opus is asked for.
+        lyra: the folder of Lyra's networks.
 
     Raises:
         PellucidError: for a rate that Opus does not take.
@@ -36,7 +44,10 @@ def settings_of(codecs: Sequence[SpeechCodec], opus_kbps: Sequence[float]) -> li
             found=tuple(opus_kbps),
         )
     at = {"opus": sorted(opus_kbps), "codec2": [CODEC2_BITS], "speex": [SPEEX_QUALITY]}
-    return [CodecSetting(codec, setting) for codec in codecs for setting in at[codec]]
+    found = [CodecSetting(codec, s) for codec in codecs for s in at.get(codec, ())]
+    if "lyra" in codecs and lyra is not None:
+        found += [CodecSetting("lyra", kbps, lyra) for kbps in LYRA_KBPS]
+    return found
 
 
 class CodecMeasurement:

@@ -43,6 +43,7 @@ def evaluate_audio(
     max_clips: int = 64,
     codecs: tuple[SpeechCodec, ...] = ("opus", "codec2"),
     opus_kbps: tuple[float, ...] = (6.0, 9.0, 12.0),
+    lyra: str | None = None,
     levels: tuple[int, ...] | None = None,
     visqol: bool = False,
     dnsmos: str | None = None,
@@ -66,6 +67,7 @@ def evaluate_audio(
         max_clips: at most so many clips, evenly spaced over the split.
         codecs: to compare with; one whose programs are missing is left out and said so.
         opus_kbps: rates that Opus is asked for.
+        lyra: folder of Lyra v2's TFLite networks, for "lyra" among the codecs.
         levels: further numbers of residual levels to measure; None takes thirds where quantiser
             dropout has trained them.
         visqol: also measure ViSQOL, which takes seconds for each second of audio.
@@ -89,7 +91,9 @@ def evaluate_audio(
     codec = WaveformCodec(autoencoder, sample_rate, tables)
     points = _levels(codec, levels)
     left_out = missing_programs(codecs)
-    settings = settings_of([name for name in codecs if name not in left_out], opus_kbps)
+    if "lyra" in codecs and lyra is None:
+        left_out["lyra"] = "the folder of its TFLite networks was not given: evaluation.lyra"
+    settings = settings_of([name for name in codecs if name not in left_out], opus_kbps, lyra)
     measures = waveform_measures(sample_rate, visqol=visqol, dnsmos=dnsmos)
     own = OwnPass(codec, measures, compensate_delay)
     plain = waveform_measures(sample_rate)  # without the slow ones

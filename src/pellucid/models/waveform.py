@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from pellucid.bottlenecks import RVQ
 from pellucid.errors import PellucidError
 from pellucid.functional.padding import round_up
 from pellucid.models.autoencoder import Autoencoder
+from pellucid.models.folding import folded
 from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
 
 
@@ -74,7 +76,7 @@ class WaveEncoderStream:
     """Encode a waveform as it arrives; the codes are those of the whole.
 
     Args:
-        autoencoder: causal, with codes; used in evaluation mode.
+        autoencoder: causal, with codes; used in evaluation mode, with the weights it has now.
         levels: residual levels to write; None writes all.
 
     Raises:
@@ -85,7 +87,7 @@ class WaveEncoderStream:
         self.autoencoder, self.levels = autoencoder, levels
         if not isinstance(autoencoder.encoder, SEANetEncoder) or not autoencoder.encoder.causal:
             raise _cannot_stream(autoencoder.encoder)
-        self.encoder = autoencoder.encoder
+        self.encoder = folded(autoencoder.encoder)
         self._state = None
         self._rest = torch.zeros(autoencoder.in_channels, 0)
         self.length = 0
@@ -109,8 +111,8 @@ class WaveEncoderStream:
         if not whole:
             levels = self.levels or _levels(self.autoencoder)
             return torch.zeros(0, levels, dtype=torch.int64)
-        with _evaluating(self.autoencoder):
-            h_BCF, self._state = self.encoder.stream(waiting_CT[None, :, :whole], self._state)
+        h_BCF, self._state = self.encoder.stream(waiting_CT[None, :, :whole], self._state)
+        with _evaluating(self.autoencoder.bottleneck):
             return _codes(self.autoencoder, h_BCF, self.levels)
 
 
@@ -118,7 +120,7 @@ class WaveDecoderStream:
     """Decode frames as they arrive; the samples are those of the whole.
 
     Args:
-        autoencoder: causal, with codes; used in evaluation mode.
+        autoencoder: causal, with codes; used in evaluation mode, with the weights it has now.
 
     Raises:
         PellucidError: when the decoder cannot stream.
@@ -128,7 +130,7 @@ class WaveDecoderStream:
         self.autoencoder = autoencoder
         if not isinstance(autoencoder.decoder, SEANetDecoder) or not autoencoder.decoder.causal:
             raise _cannot_stream(autoencoder.decoder)
-        self.decoder = autoencoder.decoder
+        self.decoder = folded(autoencoder.decoder)
         self._state = None
 
     @torch.no_grad()
@@ -136,9 +138,8 @@ class WaveDecoderStream:
         """Return the (C, F · stride) samples of the next frames."""
         if not len(codes_FL):
             return torch.zeros(self.autoencoder.out_channels, 0)
-        with _evaluating(self.autoencoder):
-            z_BCF = self.autoencoder.bottleneck.decode_codes(_arranged(self.autoencoder, codes_FL))
-            x_BCT, self._state = self.decoder.stream(z_BCF, self._state)
+        z_BCF = self.autoencoder.bottleneck.decode_codes(_arranged(self.autoencoder, codes_FL))
+        x_BCT, self._state = self.decoder.stream(z_BCF, self._state)
         return x_BCT[0]
 
 
@@ -153,6 +154,8 @@ def _cannot_stream(network: object) -> PellucidError:
 def _codes(autoencoder: Autoencoder, h_BCF: Tensor, levels: int | None) -> Tensor:
     """Return the codes (F, L) of one waveform's features."""
     bottleneck = autoencoder.bottleneck
+    if isinstance(bottleneck, RVQ):
+        return bottleneck.encode_codes(h_BCF, levels=levels or bottleneck.levels)[0]
     if bottleneck.residual_levels is not None:
         codes = bottleneck(h_BCF, levels=levels or bottleneck.residual_levels).latent.codes
     elif levels not in (None, 1):
@@ -185,11 +188,11 @@ def _length(x_BCT: Tensor) -> int:
 
 
 @contextlib.contextmanager
-def _evaluating(autoencoder: Autoencoder) -> Iterator[None]:
+def _evaluating(module: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode: no statistics may move while coding."""
-    training = [part for part in autoencoder.modules() if part.training]
+    training = [part for part in module.modules() if part.training]
     try:
-        autoencoder.eval()
+        module.eval()
         yield
     finally:
         for part in training:

@@ -8,7 +8,9 @@ Shape letters: B batch, C channels, T samples, F = T / stride frames.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -81,13 +83,22 @@ class Chain(nn.Sequential):
 
     def stream(self, x: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
         """Return the next output, and the states of the layers."""
-        states: list = [None] * len(self) if state is None else list(state)
-        for index, layer in enumerate(self):
-            if isinstance(layer, Conv1d | ConvTranspose1d | ResidualUnit | Chain):
-                x, states[index] = layer.stream(x, states[index])
-            else:
-                x = layer(x)
-        return x, states
+        return stream_through(self, x, state)
+
+
+def stream_through(
+    layers: Iterable[nn.Module], x: Tensor, state: ChainState
+) -> tuple[Tensor, ChainState]:
+    """Run layers one after another; return the output and one state per layer."""
+    before = itertools.repeat(None) if state is None else state
+    after: list = []
+    for layer, own in zip(layers, before, strict=False):
+        if isinstance(layer, Conv1d | ConvTranspose1d | ResidualUnit | Chain):
+            x, own = layer.stream(x, own)
+        else:
+            x = layer(x)
+        after.append(own)
+    return x, after
 
 
 class SEANetEncoder(nn.Module):
@@ -192,7 +203,7 @@ class SEANetEncoder(nn.Module):
         """
         _check_causal(self.causal)
         check_length(x_BCT, self.stride, channels=self.in_channels)
-        return Chain(self.stem, self.stages, self.end).stream(x_BCT, state)
+        return stream_through((self.stem, self.stages, self.end), x_BCT, state)
 
 
 class SEANetDecoder(nn.Module):
@@ -290,8 +301,7 @@ class SEANetDecoder(nn.Module):
             PellucidError: when the network is not causal.
         """
         _check_causal(self.causal)
-        chain = Chain(self.stem, self.stages, self.end, self.final)
-        y, state = chain.stream(z_BCF, state)
+        y, state = stream_through((self.stem, self.stages, self.end, self.final), z_BCF, state)
         return apply_head(y, self.head), state
 
 

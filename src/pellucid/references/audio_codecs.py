@@ -1,6 +1,7 @@
-"""Opus, Codec2 and Speex on the same clips, with the bits of their files and of their payload.
+"""Opus, Codec2, Speex and Lyra on the same clips, with the bits of their files and their payload.
 
-The programs are the distributions' own; the commands are those a user would type. A codec that
+The programs are the distributions' own; the commands are those a user would type. Lyra v2 runs from
+the TFLite files of whoever has them (`lyra.py`). A codec that
 delays its output by a stated constant is advanced by it, as its user would cut it: Codec2 at 3200
 bits per second by one frame of 20 ms, without which its STOI on speech falls from 0.86 to 0.63.
 What speexdec adds at the start depends on the clip's length, so there the lag is measured.
@@ -25,8 +26,10 @@ import numpy as np
 from pellucid.data.audio.reading import resample
 from pellucid.errors import MissingExtraError, PellucidError
 from pellucid.metrics.waveform_errors import Unmeasurable, advanced, delay
+from pellucid.references.lyra import RATE as LYRA_RATE
+from pellucid.references.lyra import open_lyra
 
-SpeechCodec = Literal["opus", "codec2", "speex"]
+SpeechCodec = Literal["opus", "codec2", "speex", "lyra"]
 
 # codec → (programs, Debian package)
 PROGRAMS: dict[SpeechCodec, tuple[tuple[str, str], str]] = {
@@ -63,11 +66,13 @@ class CodecSetting:
 
     Args:
         codec: which.
-        setting: Opus: kb/s asked for; Codec2: bits per second; Speex: quality 0 … 10.
+        setting: Opus, Lyra: kb/s asked for; Codec2: bits per second; Speex: quality 0 … 10.
+        weights: Lyra: the folder of its TFLite files.
     """
 
     codec: SpeechCodec
     setting: float
+    weights: str = ""
 
     @property
     def name(self) -> str:
@@ -82,6 +87,7 @@ class CodecSetting:
             "opus": f"opusenc --bitrate {s} --speech --framesize 60 --padding 0, variable rate",
             "codec2": f"c2enc {s}, 8 kHz: what lies above 4 kHz is lost; output advanced by 20 ms",
             "speex": f"speexenc --quality {s} --nframes 3; output moved by its measured lag",
+            "lyra": f"Lyra v2 at {s} kb/s by its TFLite networks; frames alone, no container",
         }[self.codec]
 
 
@@ -89,6 +95,8 @@ def missing_programs(codecs: Sequence[SpeechCodec]) -> dict[SpeechCodec, str]:
     """Return codec → what is missing, in words, for those whose programs are not installed."""
     missing: dict[SpeechCodec, str] = {}
     for codec in codecs:
+        if codec not in PROGRAMS:
+            continue
         programs, package = PROGRAMS[codec]
         absent = [program for program in programs if shutil.which(program) is None]
         if absent:
@@ -123,6 +131,8 @@ def code_waveform(x_T: np.ndarray, sample_rate: int, setting: CodecSetting) -> C
         MissingExtraError: when the codec is not installed.
         PellucidError: when a program fails.
     """
+    if setting.codec == "lyra":
+        return _lyra(x_T, sample_rate, setting)
     require_programs([setting.codec])
     coders = {"opus": _opus, "codec2": _codec2, "speex": _speex}
     with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
@@ -165,6 +175,12 @@ def _codec2(x_T: np.ndarray, sample_rate: int, rate: float, folder: Path) -> Cod
     late = round(CODEC2_DELAY_SECONDS * sample_rate)
     bits = 8 * coded.stat().st_size  # a .bit file holds frames and nothing else
     return CodedWaveform(_as_long_as(wide[late:], len(x_T)), bits, bits)
+
+
+def _lyra(x_T: np.ndarray, sample_rate: int, setting: CodecSetting) -> CodedWaveform:
+    _check_rate("lyra", sample_rate, (LYRA_RATE,))
+    x_hat_T, bits = open_lyra(setting.weights)(x_T, setting.setting)
+    return CodedWaveform(x_hat_T.astype(np.float32), bits, bits)
 
 
 def _ogg_result(coded: Path, x_hat_T: np.ndarray, length: int) -> CodedWaveform:

@@ -19,6 +19,7 @@ from pellucid.errors import BitstreamError, DataError, RunError
 from pellucid.functional.padding import round_up
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
+from pellucid.models.folding import folded
 from pellucid.models.picture import decode_picture, encode_picture
 from pellucid.models.waveform import (
     WaveDecoderStream,
@@ -40,7 +41,7 @@ class Coder:
     Args:
         name: of the model in messages.
         kind: "audio" or "image".
-        autoencoder: in evaluation mode, with codes.
+        autoencoder: with codes; a folded copy of it does the work.
         value_range: the range of its pictures.
         sample_rate: of its audio, in hertz; 0 for images.
         loudness_db: active level it was trained at; None leaves waveforms as they are.
@@ -63,6 +64,7 @@ class Coder:
         object.__setattr__(self, "codebook_size", size)
         object.__setattr__(self, "levels", levels)
         object.__setattr__(self, "fingerprint", fingerprint(self.autoencoder.state_dict()))
+        object.__setattr__(self, "autoencoder", folded(self.autoencoder))
 
     @classmethod
     def open(cls, model: str | Path | Run | Coder | None = None) -> Coder:

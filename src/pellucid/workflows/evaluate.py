@@ -62,7 +62,7 @@ def evaluate(
         run: the run or its folder.
         split: which held-out split.
         against: codecs to compare with instead of the recipe's: "jpeg", "webp" for images, "opus",
-            "codec2", "speex" for waveforms.
+            "codec2", "speex" for waveforms, and "lyra=FOLDER" with Lyra v2's TFLite networks.
         into: where the files go; by default the run's own folder.
         like: an evaluated run; the samples it shows are shown instead of this run's best to worst.
         progress: draw a progress bar.
@@ -82,7 +82,7 @@ def evaluate(
     folder = opened.folder if into is None else into
     recipe = opened.recipe
     if against is not None:
-        section = {**recipe.evaluation, "codecs": list(against)}
+        section = {**recipe.evaluation, **_codecs(against)}
         recipe = recipe.model_copy(update={"evaluation": section})
     keywords = evaluation_keywords(recipe)
     if against is not None and _is_audio(recipe):
@@ -103,6 +103,12 @@ def evaluate(
             **keywords,
         )
     return folder.read_json(folder.evaluation)
+
+
+def _codecs(against: Sequence[str]) -> dict[str, Any]:
+    """Read codecs as they are typed: a name, or name=FOLDER where one needs files."""
+    folders = dict(item.split("=", 1) for item in against if "=" in item)
+    return {"codecs": [item.split("=", 1)[0] for item in against], **folders}
 
 
 def _is_audio(recipe: Recipe) -> bool:
