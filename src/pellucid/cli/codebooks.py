@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from pellucid.cli.app import app
-from pellucid.cli.console import JsonFlag, QuietFlag, facts, print_json
+from pellucid.cli.console import (
+    JsonFlag,
+    QuietFlag,
+    facts,
+    out,
+    print_json,
+    table,
+)
+from pellucid.cli.console import (
+    metric as value_text,
+)
 from pellucid.cli.judge import RunArgument
 
 
@@ -37,3 +47,69 @@ def latents(
         for name, shape in splits.items()
     }
     facts({**rows, "model": found.model, "folder": folder})
+
+
+@app.command()
+def codebook(
+    run: RunArgument,
+    method: Annotated[
+        Literal["kmeans", "kmedoids", "geodesic", "pullback", "decoder"],
+        typer.Option(help="Latent L2, medoids, along a graph, as the decoder sees it, by pixels."),
+    ] = "kmeans",
+    source: Annotated[
+        Literal["mean", "sample"], typer.Option(help="Fit on posterior means or samples.")
+    ] = "mean",
+    size: Annotated[int, typer.Option(help="Codes.")] = 512,
+    name: Annotated[
+        str | None, typer.Option(help="Of its folder; else METHOD-SIZE.", show_default=False)
+    ] = None,
+    points: Annotated[int, typer.Option(help="Fit on at most so many latents.")] = 50_000,
+    neighbours: Annotated[int, typer.Option(help="Of every point of the graph.")] = 20,
+    join: Annotated[
+        Literal["union", "mutual"], typer.Option(help="Edges that either end chose, or both.")
+    ] = "union",
+    metric: Annotated[
+        Literal["l2", "cosine"], typer.Option(help="By what neighbours are near.")
+    ] = "l2",
+    seed: Annotated[int, typer.Option(help="Of the start.")] = 0,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Fit a codebook on a run's latents, score it on held-out samples and store it in the run.
+
+    Examples:
+
+    [cyan]pellucid codebook runs/posthoc-geodesic-1[/]
+
+    [cyan]pellucid codebook runs/posthoc-geodesic-1 --method geodesic --size 1024[/]
+    """
+    from pellucid.workflows.codebook import codebook as workflow
+    from pellucid.workflows.run import Run
+
+    book = workflow(
+        run,
+        method=method,
+        source=source,
+        size=size,
+        name=name,
+        points=points,
+        neighbours=neighbours,
+        join=join,
+        metric=metric,
+        seed=seed,
+        progress=not quiet,
+    )
+    if json:
+        print_json(dict(book.record))
+        return
+    folder = Run.open(run).folder.codebook(book.name)
+    rows = [(key, value_text(node), node["n"]) for key, node in book.record["scores"].items()]
+    table(("held out", "value (95 %)", "n"), rows, title=f"codebook {book.name}")
+    known = book.record["preflight"]
+    if known is not None:
+        out.print(
+            f"a token carries {known['kl_bits_per_token']:.1f} bits of KL; "
+            f"a codebook of {book.size} says {known['log2_size']:.1f}",
+            highlight=False,
+        )
+    out.print(f"codebook: {folder}", soft_wrap=True)

@@ -76,7 +76,8 @@ class ThroughGraph:
         codes_N: that medoid's code.
         neighbours: k, how many fitted points a new one is joined to.
         metric_NDD: pull-back metric JᵀJ at each fitted point, which then measures the edges to it;
-            None measures them in L2.
+            None measures them as they were found.
+        cosine: whether the graph joins directions; else L2.
     """
 
     vectors_KD: Tensor
@@ -85,6 +86,7 @@ class ThroughGraph:
     codes_N: Tensor
     neighbours: int
     metric_NDD: Tensor | None = None
+    cosine: bool = False
     name: str = "graph"
 
     def tensors(self) -> dict[str, Tensor]:
@@ -93,6 +95,7 @@ class ThroughGraph:
             "anchor_distance": self.distance_N,
             "anchor_codes": self.codes_N,
             "neighbours": torch.tensor(self.neighbours),
+            "cosine": torch.tensor(self.cosine),
         }
         return found if self.metric_NDD is None else {**found, "anchor_metric": self.metric_NDD}
 
@@ -100,7 +103,12 @@ class ThroughGraph:
         from pellucid.geometry.neighbours import neighbours
 
         rows_nD = to_rows(mean_BDP).float()
-        found = neighbours(rows_nD.numpy(), self.neighbours, among=self.anchors_ND.numpy())
+        found = neighbours(
+            rows_nD.numpy(),
+            self.neighbours,
+            among=self.anchors_ND.numpy(),
+            metric="cosine" if self.cosine else "l2",
+        )
         index_nk = torch.from_numpy(found.index)
         length_nk = torch.from_numpy(found.distance)
         if self.metric_NDD is not None:
@@ -161,6 +169,7 @@ def read_rule(name: str, tensors: dict[str, Tensor], patches: Decode) -> Rule:
                 tensors["anchor_codes"],
                 int(tensors["neighbours"]),
                 tensors.get("anchor_metric"),
+                bool(tensors["cosine"]),
             )
         if name == "decoded":
             return Decoded(tensors["centres"], patches)

@@ -1,0 +1,1 @@
+"""Ways to fit a codebook; each takes points and returns vectors, a rule and what happened."""
