@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pellucid.diagnosis import Subject
     from pellucid.doctor import Doctor
     from pellucid.records import Latent
+    from pellucid.workflows.codebook import codebook
     from pellucid.workflows.codec import decode, encode
     from pellucid.workflows.compare import compare
     from pellucid.workflows.demo import demo
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from pellucid.workflows.features import features, load_features
     from pellucid.workflows.features_estimator import Features
     from pellucid.workflows.inspect import inspect
+    from pellucid.workflows.latents import latents
     from pellucid.workflows.reconstruct import reconstruct
     from pellucid.workflows.report import report
     from pellucid.workflows.run import Run
     from pellucid.workflows.train import estimate, resume, train
     from pellucid.workflows.treat import treat
+    from pellucid.workflows.tune_decoder import tune_decoder
 
 __all__ = [
     "Doctor",
@@ -38,6 +41,7 @@ __all__ = [
     "PellucidError",
     "Run",
     "Subject",
+    "codebook",
     "compare",
     "decode",
     "demo",
@@ -47,12 +51,14 @@ __all__ = [
     "evaluate",
     "features",
     "inspect",
+    "latents",
     "load_features",
     "reconstruct",
     "report",
     "resume",
     "train",
     "treat",
+    "tune_decoder",
 ]
 
 # Everything is imported when it is first named: workflows bring Lightning, Pillow and more, and
@@ -63,6 +69,7 @@ _HOMES = {
     "Latent": "pellucid.records",
     "Run": "pellucid.workflows.run",
     "Subject": "pellucid.diagnosis",
+    "codebook": "pellucid.workflows.codebook",
     "compare": "pellucid.workflows.compare",
     "decode": "pellucid.workflows.codec",
     "demo": "pellucid.workflows.demo",
@@ -72,12 +79,14 @@ _HOMES = {
     "evaluate": "pellucid.workflows.evaluate",
     "features": "pellucid.workflows.features",
     "inspect": "pellucid.workflows.inspect",
+    "latents": "pellucid.workflows.latents",
     "load_features": "pellucid.workflows.features",
     "reconstruct": "pellucid.workflows.reconstruct",
     "report": "pellucid.workflows.report",
     "resume": "pellucid.workflows.train",
     "train": "pellucid.workflows.train",
     "treat": "pellucid.workflows.treat",
+    "tune_decoder": "pellucid.workflows.tune_decoder",
 }
 
 

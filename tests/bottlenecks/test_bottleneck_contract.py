@@ -14,13 +14,16 @@ from torch import Tensor
 
 from pellucid.bottlenecks import (
     BOTTLENECKS,
+    BSQ,
     FSQ,
+    LFQ,
     RVQ,
     VQ,
     Bottleneck,
     FactorisedRVQ,
     Gaussian,
     Identity,
+    SimVQ,
 )
 from pellucid.errors import PellucidError
 
@@ -92,6 +95,12 @@ CASES = [
     ),
     Case("fsq", lambda: FSQ(CHANNELS, levels=(8, 5, 3)), 120),
     Case("fsq", lambda: FSQ(CHANNELS, levels=(3,) * CHANNELS), 3**CHANNELS, id="unprojected"),
+    Case("lfq", lambda: LFQ(CHANNELS, bits=5), 32),
+    Case("lfq", lambda: LFQ(CHANNELS, bits=CHANNELS), 2**CHANNELS, id="unprojected"),
+    Case("bsq", lambda: BSQ(CHANNELS, bits=5), 32),
+    Case("bsq", lambda: BSQ(CHANNELS, bits=CHANNELS), 2**CHANNELS, id="unprojected"),
+    Case("simvq", lambda: SimVQ(CHANNELS, codes=16), 16),
+    Case("simvq", lambda: SimVQ(CHANNELS, codes=16, dim=3, estimator="rotation"), 16, id="rot"),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.member}-{c.id}".strip("-"))
 coded_case = pytest.mark.parametrize(

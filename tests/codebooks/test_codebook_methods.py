@@ -127,7 +127,7 @@ def test_every_method_fits_real_latents_and_is_scored(exported, method, source):
     assert fitted.facts["points"] == 80
     book = Codebook("x", fitted.vectors_KD, fitted.rule, model)
     samples = held_out(data.test, latents.splits["test"], data.value_range)
-    scores = score(book, samples, pushed=4)
+    scores = score(book, samples, pushed=4).metrics
     gap = scores["psnr_mean"].value - scores["psnr"].value
     assert scores["psnr_gap"].value == pytest.approx(gap, abs=1e-6)
     assert scores["psnr"].low <= scores["psnr"].value <= scores["psnr"].high
@@ -140,7 +140,7 @@ def test_a_codebook_that_holds_every_latent_loses_nothing(exported):
     _, model, latents, data = exported
     samples = held_out(data.test, latents.splits["test"], data.value_range)
     vectors = samples.mean.flatten(2).transpose(1, 2).reshape(-1, 3)
-    scores = score(Codebook("x", vectors, Nearest(vectors), model), samples, pushed=4)
+    scores = score(Codebook("x", vectors, Nearest(vectors), model), samples, pushed=4).metrics
     assert scores["psnr_gap"].value == pytest.approx(0, abs=1e-6)
     assert scores["latent_distance"].value == pytest.approx(0, abs=1e-6)
     assert scores["pulled_back_length"].value == pytest.approx(0, abs=1e-5)

@@ -136,7 +136,7 @@ class Gaussian(Bottleneck):
         raise PellucidError(
             "a Gaussian bottleneck has no codes",
             where="Gaussian.decode_codes",
-            expected="a bottleneck with codes: vq, rvq or fsq",
+            expected="a bottleneck with codes, e.g. vq, rvq or fsq",
             found=f"codes {tuple(codes.shape)}",
         )
 

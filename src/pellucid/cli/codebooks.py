@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,13 +12,13 @@ from pellucid.cli.console import (
     JsonFlag,
     QuietFlag,
     facts,
+    number,
     out,
     print_json,
+    signed_metric,
     table,
 )
-from pellucid.cli.console import (
-    metric as value_text,
-)
+from pellucid.cli.console import metric as value_text
 from pellucid.cli.judge import RunArgument
 
 
@@ -113,3 +114,60 @@ def codebook(
             highlight=False,
         )
     out.print(f"codebook: {folder}", soft_wrap=True)
+
+
+@app.command("tune-decoder")
+def tune_decoder(
+    run: RunArgument,
+    codebook: Annotated[
+        str | None, typer.Option(help="Which codebook, when the run has several.")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Peak of AdamW's.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Of the order.")] = 0,
+    threads: Annotated[int | None, typer.Option(help="Of torch.", show_default=False)] = None,
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+) -> None:
+    """Train the decoder on codes, encoder and codebook frozen; store it beside the codebook.
+
+    Example: [cyan]pellucid tune-decoder runs/posthoc-geodesic-1 --codebook kmeans-512[/]
+    """
+    from pellucid.workflows.tune_decoder import tune_decoder as workflow
+
+    found = workflow(
+        run,
+        codebook=codebook,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        threads=threads,
+        progress=not quiet,
+    )
+    if json:
+        print_json(found)
+        return
+    rows = [(node["convention"], value_text(node), node["n"]) for node in found["scores"].values()]
+    table(("held out", "value (95 %)", "n"), rows, title=f"decoder tuned for {found['codebook']}")
+
+
+def print_codebooks(comparison: Mapping[str, Any]) -> None:
+    """Print the scores of codebooks, then PSNR differences from the first."""
+    keys = ("psnr", "psnr_gap", "latent_distance", "path_length", "pulled_back_length")
+    rows = []
+    for label, node in comparison["codebooks"].items():
+        tuned = (node["tuning"] or {}).get("psnr_after")
+        scores = node["scores"]
+        cells = [value_text(scores["psnr"]), *(number(scores[key]["value"]) for key in keys[1:])]
+        used = f"{scores['code_usage']['value']:.0%}"
+        rows.append((label, *cells, used, "–" if tuned is None else value_text(tuned)))
+    headings = ("codebook", "PSNR", "lost, dB", "latent L2", "path", "pulled back", "used", "tuned")
+    table(headings, rows)
+    pairs = [
+        (f"{node['codebook']} − {node['baseline']}", signed_metric(node), node["n"])
+        for node in comparison["differences"]
+    ]
+    if pairs:
+        table(("PSNR, paired", "difference (95 %)", "n"), pairs)

@@ -62,14 +62,38 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN... | RUN | RUN:CODEBOOK...",
+            help="Runs; or the codebooks of one run; or named ones.",
+        ),
+    ],
     out_: OutOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Set runs side by side; differences are paired when they saw the same held-out samples.
+    """Set runs, or codebooks, side by side; differences are paired on the same held-out samples.
 
-    Example: [cyan]pellucid compare runs/patch-vq-1 runs/patch-vq-2[/]
+    Examples:
+
+    [cyan]pellucid compare runs/patch-vq-1 runs/patch-vq-2[/]
+
+    [cyan]pellucid compare runs/posthoc-geodesic-1[/]
+
+    [cyan]pellucid compare runs/a:kmeans-512 runs/b:kmeans-512[/]
     """
+    from pellucid.workflows.compare_codebooks import compare_codebooks, names_codebooks
+
+    if names_codebooks(runs):
+        from pellucid.cli.codebooks import print_codebooks
+
+        comparison, page = compare_codebooks(runs, out=out_)
+        if json:
+            print_json({**comparison, "page": str(page)})
+        else:
+            print_codebooks(comparison)
+            out.print(f"page: {page}", soft_wrap=True)
+        return
     from pellucid.cli.comparison_page import print_comparison
     from pellucid.workflows.compare import compare as workflow
 

@@ -11,13 +11,13 @@ Shape letters: n held-out samples, D latent channels, P positions, K codes, m la
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.sparse import csgraph
 from torch import Tensor
 
 from pellucid.bottlenecks.rows import to_rows
@@ -30,6 +30,7 @@ from pellucid.functional.gaussian import kl_nats
 from pellucid.functional.value_range import ValueRange
 from pellucid.geometry.graph import graph_of, knn_edges, straight_lengths
 from pellucid.geometry.neighbours import Neighbours, neighbours
+from pellucid.geometry.paths import dijkstra
 from pellucid.geometry.pullback import pulled_back_steps
 from pellucid.metrics.clusters import normalised_mutual_information, purity
 from pellucid.metrics.codes import CodeUsage
@@ -104,7 +105,31 @@ def decode_codes(codebook: Codebook, codes_nP: Tensor) -> Tensor:
     return torch.cat([codebook.decode(part) for part in codes_nP.split(_BATCH)])
 
 
-def score(codebook: Codebook, samples: HeldOut, *, pushed: int = 64) -> dict[str, MetricValue]:
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a codebook reached on held-out samples.
+
+    Args:
+        metrics: by name.
+        psnr: (n,) of decode(q(μ)) per sample, so that codebooks can be compared in pairs.
+        samples: what they were measured on.
+    """
+
+    metrics: dict[str, MetricValue]
+    psnr: np.ndarray
+    samples: HeldOut
+
+    def per_sample(self) -> dict[str, Any]:
+        """Return plain data: PSNR and group of every sample, and a digest of the samples."""
+        pixels = self.samples.value_range.to_uint8(self.samples.x).numpy()
+        return {
+            "digest": hashlib.blake2b(pixels.tobytes(), digest_size=8).hexdigest(),
+            "psnr": np.round(self.psnr, 4).tolist(),
+            "group": self.samples.groups,
+        }
+
+
+def score(codebook: Codebook, samples: HeldOut, *, pushed: int = 64) -> Scores:
     """Measure a codebook on held-out samples.
 
     Args:
@@ -139,7 +164,7 @@ def score(codebook: Codebook, samples: HeldOut, *, pushed: int = 64) -> dict[str
     found |= usage.compute()
     if samples.labels is not None:
         found |= _agreement(codes_nP, samples.labels)
-    return found
+    return Scores(found, coded, samples)
 
 
 def preflight(latents: SplitLatents, size: int) -> dict[str, float] | None:
@@ -211,7 +236,7 @@ def _to_codes(graph: sparse.csr_array, joined: Neighbours, codes_m: np.ndarray) 
     length_m = np.empty(m)
     used = np.unique(codes_m)
     for part in np.array_split(used, math.ceil(len(used) / 32)):
-        reached = csgraph.dijkstra(wheel, directed=True, indices=m + part)
+        reached = dijkstra(wheel, directed=True, indices=m + part)
         for code, row_m in zip(part, reached, strict=True):
             members = codes_m == code
             length_m[members] = row_m[:m][members]

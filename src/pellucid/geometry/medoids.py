@@ -19,9 +19,8 @@ import dataclasses
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse import csgraph
 
-from pellucid.geometry.paths import Assignment
+from pellucid.geometry.paths import Assignment, dijkstra
 
 _REACH = 1.25  # radius r in units of the best mean distance
 _NUMBERS_PER_BATCH = 1 << 22
@@ -87,7 +86,7 @@ def medoid(
     b = max(1, min(_BATCH, _NUMBERS_PER_BATCH // len(nodes)))
     for batch in _batches(np.argsort(distance_n, kind="stable"), alive_n, b):
         visited += len(batch)
-        near_bN = csgraph.dijkstra(local, directed=True, indices=where_n[batch], limit=radius)
+        near_bN = dijkstra(local, directed=True, indices=where_n[batch], limit=radius)
         near_bn = near_bN[:, where_n]
         bound_b = np.minimum(near_bn, radius).sum(1)
         alive_n[batch] = False
@@ -106,7 +105,7 @@ def medoid_by_single_runs(graph: sparse.csr_array, members_n: np.ndarray) -> Med
     """Do the same by one full run per member: the slow reference."""
     totals_n = np.array(
         [
-            csgraph.dijkstra(graph, directed=True, indices=int(member))[members_n].sum()
+            dijkstra(graph, directed=True, indices=int(member))[members_n].sum()
             for member in members_n
         ]
     )
@@ -122,7 +121,7 @@ def _neighbourhood(
     A path from a member m no longer than r stays within d(centre, m) + r of the centre, so the
     smaller graph has every path that a truncated run needs.
     """
-    reached_N = csgraph.dijkstra(graph, directed=True, indices=centre, limit=radius)
+    reached_N = dijkstra(graph, directed=True, indices=centre, limit=radius)
     nodes = np.flatnonzero(np.isfinite(reached_N))
     if 2 * len(nodes) > graph.shape[0]:
         return np.arange(graph.shape[0]), graph
@@ -143,5 +142,5 @@ def _total(
     """Return S of one candidate; no member is farther than by way of the centre."""
     radius = (distance_n[candidate] + distance_n.max()) * (1 + 1e-9)
     source = int(members_n[candidate])
-    reached_N = csgraph.dijkstra(graph, directed=True, indices=source, limit=radius)
+    reached_N = dijkstra(graph, directed=True, indices=source, limit=radius)
     return float(reached_N[members_n].sum())

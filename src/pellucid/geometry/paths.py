@@ -6,10 +6,14 @@ Shape letters: N points, K sources.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
+
+dijkstra: Any = csgraph.dijkstra
+"""SciPy's, whose compiled signature a type checker cannot read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +41,7 @@ def nearest_source(graph: sparse.csr_array, sources_K: np.ndarray) -> Assignment
         graph: symmetric (N, N) with lengths > 0.
         sources_K: distinct rows.
     """
-    distance_N, _, node_N = csgraph.dijkstra(
+    distance_N, _, node_N = dijkstra(
         graph, directed=True, indices=sources_K, min_only=True, return_predecessors=True
     )
     number_N = np.full(graph.shape[0], -1, np.int64)
@@ -51,7 +55,7 @@ def nearest_source_by_single_runs(graph: sparse.csr_array, sources_K: np.ndarray
     distance_N = np.full(graph.shape[0], np.inf)
     source_N = np.full(graph.shape[0], -1, np.int64)
     for number, source in enumerate(sources_K):
-        found_N = csgraph.dijkstra(graph, directed=True, indices=int(source))
+        found_N = dijkstra(graph, directed=True, indices=int(source))
         nearer_N = found_N < distance_N
         distance_N[nearer_N], source_N[nearer_N] = found_N[nearer_N], number
     return Assignment(source_N, distance_N)

@@ -27,6 +27,8 @@ TITLES = {
     "total": "Objective",
     "latent_rms": "Latent RMS",
     "vq": "VQ",
+    "nmi": "NMI",
+    "bit_entropy": "Bit entropy",
     "pca": "PCA",
     "linear": "Linear coder",
     "jpeg": "JPEG",

@@ -84,7 +84,8 @@ def codebook(
         "settings": {**dataclasses.asdict(settings), **fitted.facts},
         "seconds": seconds,
         "preflight": preflight(latents.splits["test"], size),
-        "scores": {key: value.to_json() for key, value in scores.items()},
+        "scores": {key: value.to_json() for key, value in scores.metrics.items()},
+        "samples": scores.per_sample(),
     }
     book.record = record
     with progress_bar(f"encoding with {name}", shown=progress) as report:

@@ -205,8 +205,10 @@ def _optimizer_keywords(run: Run) -> dict[str, Any]:
 
 
 def _codebooks(bottleneck: nn.Module) -> list[Tensor] | Tensor | None:
-    from pellucid.bottlenecks import RVQ, VQ
+    from pellucid.bottlenecks import RVQ, VQ, SimVQ
 
+    if isinstance(bottleneck, SimVQ):
+        return bottleneck.table().detach()
     if isinstance(bottleneck, VQ):
         return bottleneck.codebook.table().detach()
     if isinstance(bottleneck, RVQ):

@@ -5,6 +5,8 @@ Shape letters: N points, D dimensions, K codes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -53,7 +55,7 @@ def centres(
         import faiss
     except ImportError:
         return _by_torch(points_ND, size, seed, iterations, start_KD)
-    trainer = faiss.Kmeans(
+    trainer: Any = faiss.Kmeans(
         points_ND.shape[1],
         size,
         niter=iterations,

@@ -43,12 +43,17 @@ def _tame(recipe: Recipe) -> dict[str, Any] | None:
 def more_codes(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
     """Four times the codes, twice the residual levels, or a finer grid."""
     kind = recipe.bottleneck.get("kind")
-    if kind == "vq":
+    if kind in ("vq", "simvq"):
         codes = int(standing(recipe, "bottleneck.codes"))
         wanted = int(finding.suggests.get("codes", _GROWTH * codes))
         return {"bottleneck.codes": min(wanted, _WIDEST)} if codes < _WIDEST else None
     if kind == "rvq":
         return {"bottleneck.levels": 2 * int(standing(recipe, "bottleneck.levels"))}
+    if kind in ("lfq", "bsq"):
+        from pellucid.bottlenecks.lfq import MOST_BITS
+
+        bits = int(standing(recipe, "bottleneck.bits"))
+        return {"bottleneck.bits": min(bits + 2, MOST_BITS)} if bits < MOST_BITS else None
     if kind == "fsq":
         levels = standing(recipe, "bottleneck.levels")
         finer = [_FINER_GRID.get(level, level) for level in levels]
