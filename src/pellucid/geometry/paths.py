@@ -6,13 +6,13 @@ Shape letters: N points, K sources.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-dijkstra: Any = csgraph.dijkstra
+dijkstra = cast(Any, csgraph.dijkstra)
 """SciPy's, whose compiled signature a type checker cannot read."""
 
 
