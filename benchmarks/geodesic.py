@@ -23,9 +23,10 @@ from pellucid.codebooks import open_latents
 from pellucid.codebooks.rules import as_points
 from pellucid.geometry.graph import connectivity, graph_of, knn_edges, straight_lengths
 from pellucid.geometry.medoids import medoid, medoid_by_single_runs, update_medoids
-from pellucid.geometry.paths import dijkstra, nearest_source
+from pellucid.geometry.paths import nearest_source
 from pellucid.run_folder import RunFolder
 from results import write_section
+from scipy.sparse.csgraph import dijkstra
 
 K, NEIGHBOURS = 512, 20
 CHECKED = 6  # clusters whose medoids are also found by one run per member

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 
 from pellucid.bottlenecks.rows import to_rows
@@ -30,7 +31,7 @@ from pellucid.functional.gaussian import kl_nats
 from pellucid.functional.value_range import ValueRange
 from pellucid.geometry.graph import graph_of, knn_edges, straight_lengths
 from pellucid.geometry.neighbours import Neighbours, neighbours
-from pellucid.geometry.paths import dijkstra
+from pellucid.geometry.paths import size_of
 from pellucid.geometry.pullback import pulled_back_steps
 from pellucid.metrics.clusters import normalised_mutual_information, purity
 from pellucid.metrics.codes import CodeUsage
@@ -228,7 +229,7 @@ def _to_codes(graph: sparse.csr_array, joined: Neighbours, codes_m: np.ndarray) 
 
     Codes are nodes with edges that lead only outwards, so no path leads through another code.
     """
-    m, (K, k) = graph.shape[0], joined.index.shape
+    m, (K, k) = size_of(graph), joined.index.shape
     rows = np.repeat(np.arange(K), k)
     lengths = np.maximum(joined.distance.ravel(), 1e-30)
     spokes = sparse.csr_array((lengths, (rows, joined.index.ravel())), shape=(K, m))

@@ -19,8 +19,9 @@ import dataclasses
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.csgraph import dijkstra
 
-from pellucid.geometry.paths import Assignment, dijkstra
+from pellucid.geometry.paths import Assignment, size_of
 
 _REACH = 1.25  # radius r in units of the best mean distance
 _NUMBERS_PER_BATCH = 1 << 22
@@ -123,8 +124,8 @@ def _neighbourhood(
     """
     reached_N = dijkstra(graph, directed=True, indices=centre, limit=radius)
     nodes = np.flatnonzero(np.isfinite(reached_N))
-    if 2 * len(nodes) > graph.shape[0]:
-        return np.arange(graph.shape[0]), graph
+    if 2 * len(nodes) > size_of(graph):
+        return np.arange(size_of(graph)), graph
     return nodes, graph[nodes][:, nodes]
 
 

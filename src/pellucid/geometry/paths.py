@@ -6,14 +6,15 @@ Shape letters: N points, K sources.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, cast
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse import csgraph
+from scipy.sparse.csgraph import dijkstra
 
-dijkstra = cast(Any, csgraph.dijkstra)
-"""SciPy's, whose compiled signature a type checker cannot read."""
+
+def size_of(graph: sparse.csr_array) -> int:
+    """Return N."""
+    return len(graph.indptr) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ def nearest_source(graph: sparse.csr_array, sources_K: np.ndarray) -> Assignment
     distance_N, _, node_N = dijkstra(
         graph, directed=True, indices=sources_K, min_only=True, return_predecessors=True
     )
-    number_N = np.full(graph.shape[0], -1, np.int64)
+    number_N = np.full(size_of(graph), -1, np.int64)
     number_N[sources_K] = np.arange(len(sources_K))
     source_N = np.where(node_N < 0, -1, number_N[np.maximum(node_N, 0)])
     return Assignment(source_N, distance_N)
@@ -52,8 +53,8 @@ def nearest_source(graph: sparse.csr_array, sources_K: np.ndarray) -> Assignment
 
 def nearest_source_by_single_runs(graph: sparse.csr_array, sources_K: np.ndarray) -> Assignment:
     """Do the same by one run per source: the slow reference."""
-    distance_N = np.full(graph.shape[0], np.inf)
-    source_N = np.full(graph.shape[0], -1, np.int64)
+    distance_N = np.full(size_of(graph), np.inf)
+    source_N = np.full(size_of(graph), -1, np.int64)
     for number, source in enumerate(sources_K):
         found_N = dijkstra(graph, directed=True, indices=int(source))
         nearer_N = found_N < distance_N
