@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse.csgraph import dijkstra
 
 from pellucid.codebooks import open_latents
 from pellucid.codebooks.rules import as_points
@@ -26,7 +27,6 @@ from pellucid.geometry.medoids import medoid, medoid_by_single_runs, update_medo
 from pellucid.geometry.paths import nearest_source
 from pellucid.run_folder import RunFolder
 from results import write_section
-from scipy.sparse.csgraph import dijkstra
 
 K, NEIGHBOURS = 512, 20
 CHECKED = 6  # clusters whose medoids are also found by one run per member
