@@ -74,9 +74,6 @@ IDS = frozenset(
 )
 """The fault catalogue."""
 
-NOT_HERE = {"permutation-variance"}
-"""Graphs are not diagnosed yet."""
-
 
 def outcome(**changes) -> Outcome:
     plain = Outcome("m", "mutant", "images", 101, ("blur",), sick=True, seconds=2.0)
@@ -186,7 +183,7 @@ def test_the_cache_forgets_when_source_or_torch_changes(monkeypatch):
 
 def test_every_fault_of_the_catalogue_is_planted_somewhere():
     planted = {m.expects[0] for m in listing.mutants().values()}
-    assert planted >= IDS - NOT_HERE, sorted(IDS - NOT_HERE - planted)
+    assert planted >= IDS, sorted(IDS - planted)
 
 
 def test_mutants_and_controls_are_well_declared():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from benchmarks.faults.contract import Mutant
 from benchmarks.faults.convolutional import ceilings, codebook, measurement, optimisation, posterior
-from benchmarks.faults.stacks import channels
-from benchmarks.faults.stacks.bases import BASES
-from benchmarks.faults.stacks.controls import CONTROLS
+from benchmarks.faults.stacks import bases, channels, controls, permuted
 from benchmarks.faults.stacks.doubles import DOUBLES
 
+BASES = [*bases.BASES, *permuted.BASES]
+CONTROLS = [*controls.CONTROLS, *permuted.CONTROLS]
 MUTANTS: list[Mutant] = [
     *channels.mutants("stack-ae"),
     *measurement.mutants("stack-ae"),
@@ -17,6 +17,7 @@ MUTANTS: list[Mutant] = [
     *codebook.mutants("stack-vq"),
     ceilings.renderer("stack-ae"),
     ceilings.goal("stack-vq", 30),
+    *permuted.MUTANTS,
 ]
 
 __all__ = ["BASES", "CONTROLS", "DOUBLES", "MUTANTS"]

@@ -43,6 +43,10 @@ class Subject:
         pairs: (originals, reconstructions) as the user evaluates them.
         metrics: the user's own metric functions (x, y) -> number.
         history: {"loss": [...]} per epoch, or a list of such rows.
+        symmetries: functions x -> P·x under which the latent is meant not to move, e.g. quarter
+            turns, or orders of the nodes of a graph.
+        permuter: x -> (B, ..., K) soft weights by which an order is chosen; rows sum to 1.
+        soft_forward: x -> x_hat with those soft weights, where `forward` takes the hard choice.
         recipe: declared facts, e.g. {"free_bits": 0.5, "kl_weight": 1e-3}.
 
     Raises:
@@ -73,14 +77,19 @@ class Subject:
         default_factory=dict, kw_only=True
     )
     history: Any = dataclasses.field(default=None, kw_only=True)
+    symmetries: Sequence[Callable[[Tensor], Tensor]] = dataclasses.field(default=(), kw_only=True)
+    permuter: Callable[[Tensor], Tensor] | None = dataclasses.field(default=None, kw_only=True)
+    soft_forward: Callable[[Tensor], Any] | None = dataclasses.field(default=None, kw_only=True)
     recipe: Mapping[str, Any] | None = dataclasses.field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("encode", "decode"):
             _need_callable(name, getattr(self, name))
-        for name in ("forward", "loss_terms", "training_step"):
+        for name in ("forward", "loss_terms", "training_step", "permuter", "soft_forward"):
             if getattr(self, name) is not None:
                 _need_callable(name, getattr(self, name))
+        for number, move in enumerate(self.symmetries):
+            _need_callable(f"symmetries[{number}]", move)
         for name, module in {**self.modules, **(self.ema or {})}.items():
             if not isinstance(module, nn.Module):
                 raise PellucidError(

@@ -20,6 +20,7 @@ from pellucid.report.sections import (
     reconstructions,
     references,
     spectrum,
+    symmetry,
     verdict,
 )
 from pellucid.report.wording import count
@@ -57,7 +58,11 @@ AUDIO_SECTIONS: tuple[SectionOf, ...] = (
 
 def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
     """Return the parts of a run's page, in order, the verdict first."""
-    return AUDIO_SECTIONS if read(folder).is_audio else SECTIONS
+    contents = read(folder)
+    chosen = AUDIO_SECTIONS if contents.is_audio else SECTIONS
+    if contents.evaluated("symmetry") is None:
+        return chosen
+    return (*chosen[:-3], symmetry.section, *chosen[-3:])
 
 
 def render(folder: RunFolder, *, sections: Sequence[SectionOf] | None = None) -> Path:

@@ -16,6 +16,7 @@ from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
 from pellucid.workflows.subject_adversary import load_opponent, observed, real_step
 from pellucid.workflows.subject_data import held_out, subject_data
+from pellucid.workflows.subject_symmetry import canonical, symmetry_facts
 
 if TYPE_CHECKING:
     from pellucid.diagnosis import Diagnosis, Subject
@@ -144,11 +145,7 @@ def subject_of(run: Run) -> Subject:
         encode=autoencoder.encode,
         decode=autoencoder.decode,
         forward=lambda x: autoencoder(x).x_hat,
-        modules={
-            "encoder": autoencoder.encoder,
-            "bottleneck": bottleneck,
-            "decoder": autoencoder.decoder,
-        },
+        modules=_modules(autoencoder),
         loss_terms=loss_terms,
         optimizers=[optimizer, *([] if opponent is None else [opponent.optimizer])],
         codebook=_codebooks(bottleneck),
@@ -160,6 +157,7 @@ def subject_of(run: Run) -> Subject:
         history={"loss": totals} if totals else None,
         recipe=declared(run.recipe),
         **played,
+        **symmetry_facts(autoencoder),
     )
 
 
@@ -180,10 +178,23 @@ def examine_run(
     from pellucid.diagnosis import diagnose as examine
     from pellucid.workflows.treatments import propose
 
-    data = run.data()
-    found = examine(subject_of(run), data.train, held_out(data), confirm, budget_seconds, goal)
+    data, subject, model = run.data(), subject_of(run), run.load()
+    train, held = (canonical(part, model) for part in (data.train, held_out(data)))
+    found = examine(subject, train, held, confirm, budget_seconds, goal)
     patched = (replace(f, patch=propose(run.recipe, f)) for f in found.findings)
     return replace(found, findings=tuple(patched))
+
+
+def _modules(autoencoder: Any) -> dict[str, nn.Module]:
+    """Return the parts that learn by name."""
+    parts = {
+        "encoder": autoencoder.encoder,
+        "bottleneck": autoencoder.bottleneck,
+        "decoder": autoencoder.decoder,
+    }
+    permuter = autoencoder.permuter
+    learns = permuter is not None and any(True for _ in permuter.parameters())
+    return parts | ({"permuter": permuter} if learns else {})
 
 
 def declared(recipe: Recipe) -> dict[str, Any]:

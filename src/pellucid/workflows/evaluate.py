@@ -102,6 +102,8 @@ def evaluate(
             progress=report_progress,
             **keywords,
         )
+    if recipe.permuter is not None:
+        _add_symmetry(opened, data, split, folder)
     return folder.read_json(folder.evaluation)
 
 
@@ -109,6 +111,20 @@ def _codecs(against: Sequence[str]) -> dict[str, Any]:
     """Read codecs as they are typed: a name, or name=FOLDER where one needs files."""
     folders = dict(item.split("=", 1) for item in against if "=" in item)
     return {"codecs": [item.split("=", 1)[0] for item in against], **folders}
+
+
+def _add_symmetry(run: Run, data: Any, split: str, folder: RunFolder) -> None:
+    """Measure what the permuter promises, beside the fidelity in evaluation.json."""
+    from pellucid.build.assemble import squared_error_kl_weight
+    from pellucid.evaluation.symmetry import measure_symmetry
+
+    symmetry = measure_symmetry(
+        run.load(),
+        *_sets(data, split, audio=False),
+        kl_weight=squared_error_kl_weight(run.recipe),
+    )
+    node = folder.read_json(folder.evaluation)
+    folder.write_json(folder.evaluation, {**node, "symmetry": symmetry.to_json()})
 
 
 def _is_audio(recipe: Recipe) -> bool:

@@ -132,6 +132,10 @@ class Learned(Permuter):
                 return torch.einsum("bgfhw,fhw->bg", orbit(found), self.slots) * scale / self.side
             return torch.einsum("bfn,fk->bkn", found.flatten(2), self.slots.flatten(1)) * scale
 
+    def soft_weights(self, x_BCHW: Tensor) -> Tensor:
+        """Return the weights the choice is made from: (B, 8) or (B, slots, nodes)."""
+        return self._weights(self.scores(x_BCHW))[0]
+
     def _weights(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return soft and hard weights."""
         warm = scores / self.temperature_now

@@ -47,6 +47,7 @@ def _component(recipe: Recipe, section: str) -> Callable[..., Any] | None:
     from pellucid.bottlenecks import BOTTLENECKS
     from pellucid.data import DATA
     from pellucid.nn import DECODERS, ENCODERS
+    from pellucid.nn.permuters import PERMUTERS
     from pellucid.training.fit import fit
     from pellucid.workflows.evaluate import measurement_of
 
@@ -59,6 +60,7 @@ def _component(recipe: Recipe, section: str) -> Callable[..., Any] | None:
         "encoder": ENCODERS,
         "bottleneck": BOTTLENECKS,
         "decoder": DECODERS,
+        "permuter": PERMUTERS,
     }
-    kind = getattr(recipe, section, {}).get("kind") if section in tables else None
+    kind = (getattr(recipe, section) or {}).get("kind") if section in tables else None
     return tables[section].get(kind) if kind is not None else None
