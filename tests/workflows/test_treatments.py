@@ -44,6 +44,7 @@ SICK: dict[str, tuple[str, list[str], dict]] = {
     "blur": ("photos-vq", [], {"branch": "decoder"}),
     "overfitting": ("photos-vq", ["data.flip=false"], {}),
     "split-leak": ("photos-vq", ["data.path=frames", "data.name=null"], {}),
+    "permutation-variance": ("mnist-vae", ["permuter.kind=learned", "permuter.side=7"], {}),
     "checkerboard": ("patch-vq", ["decoder.overlap=0"], {}),
 }
 

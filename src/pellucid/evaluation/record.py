@@ -73,14 +73,14 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, node: Mapping[str, Any]) -> Evaluation:
-        """Read what `to_json` returned ("version" and "symmetry" are allowed and ignored).
+        """Read what `to_json` returned ("version", "symmetry" and "probe" are allowed and ignored).
 
         Raises:
             RunError: when a part is missing or of another form.
         """
         try:
             basis, parts = node["ladder_basis"], dict(node)
-            for key in ("version", "ladder_basis", "symmetry"):
+            for key in ("version", "ladder_basis", "symmetry", "probe"):
                 parts.pop(key, None)
             parts["ladder"] = Ladder.from_json({"rungs": node["ladder"], **basis})
             parts["metrics"] = _metrics(node["metrics"])

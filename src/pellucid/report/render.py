@@ -16,6 +16,7 @@ from pellucid.report.sections import (
     environment,
     listening,
     numbers,
+    probe,
     recipe,
     reconstructions,
     references,
@@ -60,9 +61,9 @@ def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
     """Return the parts of a run's page, in order, the verdict first."""
     contents = read(folder)
     chosen = AUDIO_SECTIONS if contents.is_audio else SECTIONS
-    if contents.evaluated("symmetry") is None:
-        return chosen
-    return (*chosen[:-3], symmetry.section, *chosen[-3:])
+    further = [("symmetry", symmetry.section), ("probe", probe.section)]
+    measured = [part for name, part in further if contents.evaluated(name)]
+    return (*chosen[:-3], *measured, *chosen[-3:])
 
 
 def render(folder: RunFolder, *, sections: Sequence[SectionOf] | None = None) -> Path:

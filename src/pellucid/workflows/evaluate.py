@@ -114,17 +114,18 @@ def _codecs(against: Sequence[str]) -> dict[str, Any]:
 
 
 def _add_symmetry(run: Run, data: Any, split: str, folder: RunFolder) -> None:
-    """Measure what the permuter promises, beside the fidelity in evaluation.json."""
+    """Measure what the permuter promises and what latents know, beside the fidelity."""
     from pellucid.build.assemble import squared_error_kl_weight
+    from pellucid.evaluation.marker_probe import measure_probe
     from pellucid.evaluation.symmetry import measure_symmetry
 
-    symmetry = measure_symmetry(
-        run.load(),
-        *_sets(data, split, audio=False),
-        kl_weight=squared_error_kl_weight(run.recipe),
-    )
-    node = folder.read_json(folder.evaluation)
-    folder.write_json(folder.evaluation, {**node, "symmetry": symmetry.to_json()})
+    model, sets = run.load(), _sets(data, split, audio=False)
+    weight = squared_error_kl_weight(run.recipe)
+    further = {
+        "symmetry": measure_symmetry(model, *sets, kl_weight=weight).to_json(),
+        "probe": [probe.to_json() for probe in measure_probe(model, *sets)],
+    }
+    folder.write_json(folder.evaluation, {**folder.read_json(folder.evaluation), **further})
 
 
 def _is_audio(recipe: Recipe) -> bool:
