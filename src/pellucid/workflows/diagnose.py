@@ -187,14 +187,15 @@ def examine_run(
 
 def _modules(autoencoder: Any) -> dict[str, nn.Module]:
     """Return the parts that learn by name."""
-    parts = {
+    parts: dict[str, nn.Module] = {
         "encoder": autoencoder.encoder,
         "bottleneck": autoencoder.bottleneck,
         "decoder": autoencoder.decoder,
     }
     permuter = autoencoder.permuter
-    learns = permuter is not None and any(True for _ in permuter.parameters())
-    return parts | ({"permuter": permuter} if learns else {})
+    if permuter is not None and any(True for _ in permuter.parameters()):
+        parts["permuter"] = permuter
+    return parts
 
 
 def declared(recipe: Recipe) -> dict[str, Any]:
