@@ -21,7 +21,7 @@ def test_both_forms_of_ridge_are_the_closed_form():
         labels = torch.arange(n) % 2
         model = fit_ridge_classifier(x, labels, alphas=(0.3,))
         standard = (x - x.mean(0)) / x.std(0, correction=0)
-        y = 2.0 * labels - 1
+        y = 2.0 * labels.double() - 1
         gram = standard.T @ standard / n + 0.3 * torch.eye(d).double()
         expected = torch.linalg.solve(gram, standard.T @ (y - y.mean()) / n)
         torch.testing.assert_close(model.weight_DK[:, 1], expected)
