@@ -14,6 +14,7 @@ from pellucid.cli import (  # noqa: F401 - they register their commands
     cure,
     explain,
     extract,
+    generation,
     judge,
     learn,
     look,
