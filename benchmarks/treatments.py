@@ -194,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", type=Path, required=True)
     parser.add_argument("--only", nargs="*", choices=[m.name for m in MUTANTS])
-    parser.add_argument("--work", type=Path, help="keeps the runs, and reuses them")
+    parser.add_argument("--work", type=Path, help="keeps runs and rows, and reuses them")
     parser.add_argument("--seconds", type=float, default=30, help="of each diagnosis")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -212,7 +212,11 @@ def main() -> None:
             if mutant.base not in bases:
                 base = recipe_of(mutant.base, images)
                 bases[mutant.base] = psnr(trained(base, work / mutant.base))
-            row = measure(mutant, bases[mutant.base], images, work, arguments.seconds)
+            kept = work / f"{mutant.name}.json"
+            row = json.loads(kept.read_text()) if kept.is_file() else None
+            if row is None or row["healthy"] != bases[mutant.base]:
+                row = measure(mutant, bases[mutant.base], images, work, arguments.seconds)
+                kept.write_text(json.dumps(row))
             rows.append(row)
             print(json.dumps(row | {"verdict": verdict(row)}), flush=True)
     text = table(rows, bases)

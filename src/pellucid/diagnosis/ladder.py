@@ -77,7 +77,11 @@ def _overfitted(case: Case) -> list[Rung]:
     """R5."""
     reached = case.measure(overfit)
     if reached is None:
-        case.notes.append("R5 needs parameters that gradients reach (modules or optimizers)")
+        case.notes.append(
+            "R5 did not fit into the time"
+            if parameters(case)
+            else "R5 needs parameters that gradients reach (modules or optimizers)"
+        )
         return []
     return [
         _rung(

@@ -127,3 +127,18 @@ def continued(case: Case) -> Fork | None:
         taken = train_for(case, step, clock, steps=150)
         after = held_error(case)
     return Fork(taken, before, after) if taken >= 5 else None
+
+
+def outlearned(case: Case, win_db: float) -> float:
+    """Return the confidence that training on wins far more than a repair of `win_db` would.
+
+    Units, offsets and levels are off in a young model too, by the way. Planted in a trained one
+    they are all that further steps can mend; in a young one they are the smaller part. 0 without a
+    fork.
+    """
+    if not case.subject.trainable or case.clock.out:
+        return 0.0
+    fork = case.measure(continued)
+    if fork is None:
+        return 0.0
+    return case.threshold("under-training.beyond_db").confidence(fork.win_db - win_db)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 from pellucid.diagnosis.case import Case, decibels, mean_square
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.affine import affine_refit, bootstrap_db, correlation, trained_refit
+from pellucid.diagnosis.probes.training import outlearned
 from pellucid.diagnosis.rules.access import audio as missing
 
 __all__ = ["examine", "missing"]
@@ -33,6 +34,8 @@ def examine(case: Case) -> Finding | None:
         ),
         case.threshold("amplitude-shrinkage.correlation").confidence(rho),
     )
+    if confidence >= ASSERTED:
+        confidence = min(confidence, 1 - outlearned(case, win))
     if confidence < 0.1:
         return None
     snr = -decibels(min(case.fvu, 1 - 1e-9))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pellucid.diagnosis.case import Case, mean_square
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.case import Case, decibels, mean_square
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
+from pellucid.diagnosis.probes.training import outlearned
 from pellucid.diagnosis.snapshot import Snapshot
 
 
@@ -28,13 +29,16 @@ def examine(case: Case) -> Finding | None:
     # little there: where it alone speaks, it counts half.
     told = max(eval_error / max(train_error, 1e-20) - 1, gap / 2)
     confidence = case.threshold("batchnorm-gap.gap").confidence(told)
+    lost_db = decibels(eval_error / best)
+    if confidence >= ASSERTED:
+        confidence = min(confidence, 1 - outlearned(case, lost_db))
     regain = 1 - (repaired - best) / max(eval_error - best, 1e-20)
     if confidence < 0.1:
         return None
     return Finding(
         id="batchnorm-gap",
         confidence=confidence,
-        severity=case.db(best) - case.db(eval_error),
+        severity=lost_db,
         severity_unit="dB",
         summary=f"eval mode is {gap:.0%} worse than it could be on the same samples; recalibrating "
         f"the running statistics regains {max(0.0, min(1.0, regain)):.0%} of it",

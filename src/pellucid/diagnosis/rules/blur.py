@@ -14,9 +14,10 @@ import dataclasses
 import torch
 
 from pellucid.diagnosis.case import Case
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.drawing import Drawing, one_target
 from pellucid.diagnosis.probes.spectra import Spectra, band_gains, spectra, spectra_of
+from pellucid.diagnosis.probes.training import outlearned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,8 @@ def examine(case: Case) -> Finding | None:
         case.threshold("blur.sharpening_db").confidence(win_db),
         case.threshold("blur.gain").confidence(_high_gain(measured, gains)),
     )
+    if filtered >= ASSERTED:
+        filtered = min(filtered, 1 - outlearned(case, win_db))
     drawn = _drawn(case)
     decoder = 0.0
     if drawn is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pellucid.diagnosis.case import Case, decibels, mean_square
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.affine import affine_refit, trained_refit
+from pellucid.diagnosis.probes.training import outlearned
 from pellucid.diagnosis.rules.access import images as missing
 
 __all__ = ["examine", "missing"]
@@ -35,6 +36,8 @@ def examine(case: Case) -> Finding | None:
         case.threshold("colour-drift.correlation").confidence(refit.correlation),
         0.99 if win > 0.5 * refit.win_db else 0.3,  # otherwise the units explain it
     )
+    if confidence >= ASSERTED:
+        confidence = min(confidence, 1 - outlearned(case, win))
     if confidence < 0.1:
         return None
     count = min(8, len(case.x))

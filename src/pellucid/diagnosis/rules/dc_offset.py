@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pellucid.diagnosis.case import Case, decibels, mean_square
-from pellucid.diagnosis.evidence import Evidence, Finding
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding
 from pellucid.diagnosis.probes.affine import trained_refit
+from pellucid.diagnosis.probes.training import outlearned
 from pellucid.diagnosis.rules.access import audio as missing
 
 __all__ = ["examine", "missing"]
@@ -23,6 +24,8 @@ def examine(case: Case) -> Finding | None:
         case.threshold("dc-offset.share").confidence(out - inp),
         case.threshold("dc-offset.win_db").confidence(win),
     )
+    if confidence >= ASSERTED:
+        confidence = min(confidence, 1 - outlearned(case, win))
     if confidence < 0.1:
         return None
     silence = float(case.runner.decode(case.runner.encode(case.x[:8] * 0).mean, case.x[:8]).mean())

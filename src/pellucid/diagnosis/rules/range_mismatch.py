@@ -8,8 +8,9 @@ import math
 import torch
 
 from pellucid.diagnosis.case import Case, decibels, mean_square
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.affine import AffineRefit, affine_refit, trained_refit
+from pellucid.diagnosis.probes.training import outlearned
 from pellucid.diagnosis.rules.access import nothing as missing
 
 __all__ = ["Reach", "examine", "missing", "reach"]
@@ -63,11 +64,16 @@ def examine(case: Case) -> Finding | None:
             min(refit.win_db, case.measure(trained_refit).win_db)
         ),
         case.threshold("range-mismatch.correlation").confidence(abs(refit.correlation)),
-        case.threshold("range-mismatch.departure").confidence(departure(case, refit)),
+        max(
+            case.threshold("range-mismatch.departure").confidence(departure(case, refit)),
+            case.threshold("range-mismatch.dominant_db").confidence(refit.win_db),
+        ),
         0.99 if refit.low > 0 else 0.3,
     )
     if not _is_range(case, refit):
         units = 0.0
+    if units >= ASSERTED:
+        units = min(units, 1 - outlearned(case, refit.win_db))
     head = min(
         case.threshold("range-mismatch.outside").confidence(limit.outside),
         case.threshold("range-mismatch.clipped_db").confidence(limit.clipped_db),
@@ -109,8 +115,8 @@ def examine(case: Case) -> Finding | None:
 def departure(case: Case, refit: AffineRefit) -> float:
     """Return how far the output's units are from the data's: √(ln² gain + (bias/σ)²).
 
-    Wrong units are a factor or a shift of the order of the data's own spread. What is off by less
-    is calibration: the last steps of a noisy training, the statistics of a batch norm.
+    Wrong units are a factor or a shift of the order of the data's own spread. What is off by less,
+    and is not most of the error, is calibration: the last steps of a noisy training.
     """
     bias = float((case.x_hat - case.x).double().mean()) / max(float(case.x.std()), 1e-12)
     return math.hypot(math.log(min(max(abs(refit.gain), 1e-6), 1e6)), bias)
