@@ -154,6 +154,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="SET=RUN")
     parser.add_argument("--vq", nargs="*", default=[], metavar="SET=RUN")
     parser.add_argument("--points", type=int, default=50_000, help="latents each is fitted on")
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--sources", nargs="*", default=SOURCES)
     parser.add_argument("--tune-steps", type=int, default=1000)
     parser.add_argument("--tune", nargs="*", default=["kmeans/mean"], metavar="METHOD/SOURCE")
     parser.add_argument("--note", default="", help="what else the table should say of the runs")
@@ -163,7 +165,8 @@ def main() -> None:
     log = arguments.log
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
     known = {(e["run"], e["method"], e["source"]) for e in done}
-    for pair, method, source in itertools.product(arguments.runs, METHODS, SOURCES):
+    every = itertools.product(arguments.sources, arguments.methods, arguments.runs)
+    for source, method, pair in every:
         title, run = pair.split("=", 1)
         if (run, method, source) in known:
             continue
