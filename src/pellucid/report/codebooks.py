@@ -54,8 +54,6 @@ class _Strip:
 
 # heading, score, whether it is a share
 _COLUMNS = (
-    ("PSNR", "psnr", False),
-    ("lost to codes", "psnr_gap", False),
     ("‖μ − q‖", "latent_distance", False),
     ("path", "path_length", False),
     ("‖J(q − μ)‖", "pulled_back_length", False),
@@ -123,10 +121,12 @@ def _preflight(entry: Entry) -> str:
 def _scores(entries: Sequence[Entry]) -> Html:
     rows = []
     for entry in entries:
-        cells = [_cell(entry.score(key), share=share) for _, key, share in _COLUMNS]
+        cells = [_cell(entry.score("psnr")), _cell(entry.score("psnr_gap"))]
         cells += [_cell(entry.tuned("psnr_after")), _cell(entry.tuned("closed"), share=True)]
+        cells += [_cell(entry.score(key), share=share) for _, key, share in _COLUMNS]
         rows.append((entry.label, cells))
-    headings = [*(heading for heading, *_ in _COLUMNS), "PSNR, tuned", "gap closed"]
+    decoded = ["PSNR", "lost to codes", "PSNR, tuned", "gap closed"]
+    headings = [*decoded, *(heading for heading, *_ in _COLUMNS)]
     return fill("codebook_scores.html.j2", headings=headings, rows=rows)
 
 
