@@ -21,6 +21,7 @@ from pathlib import Path
 import typer.main
 
 from pellucid.build.assemble import build_autoencoder, build_objective
+from pellucid.build.stacks import needs_settling, settled
 from pellucid.cli.main import app
 from pellucid.errors import PellucidError
 from pellucid.recipe import apply_overrides, load_recipe, recipe_names
@@ -43,6 +44,8 @@ def check_command(line: str) -> None:
     for word in words[1:]:
         if name == "train" and word in recipe_names():
             recipe = apply_overrides(load_recipe(word), overrides)
+            if needs_settling(recipe):
+                recipe = settled(recipe, ["CD3", "CD20", "DNA"])
             build_autoencoder(recipe)
             build_objective(recipe)
 

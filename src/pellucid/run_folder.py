@@ -6,6 +6,7 @@ data.json              the data report (count, sizes, skipped files …)
 splits.json            which file or group went where
 metrics.jsonl          one line per logged step
 model.safetensors      the weights to use
+normaliser.safetensors  what was fitted between values and model; stacks only
 code_tables.safetensors  what codes usually follow what, for entropy coding; models with codes only
 checkpoints/           last/ and best/: full training state
 evaluation.json        held-out numbers, references
@@ -173,6 +174,10 @@ class RunFolder:
     @property
     def code_tables(self) -> Path:
         return self.path / "code_tables.safetensors"
+
+    @property
+    def normaliser(self) -> Path:
+        return self.path / "normaliser.safetensors"
 
     @property
     def checkpoints(self) -> Path:

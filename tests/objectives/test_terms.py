@@ -14,6 +14,7 @@ from pellucid.objectives import (
     LPIPS,
     STFT,
     TERMS,
+    ChannelNoise,
     Charbonnier,
     CompressedSTFT,
     Cosine,
@@ -65,6 +66,7 @@ CASES = {
     "charbonnier": Case(Charbonnier(), any_shape=True),
     "huber": Case(Huber(delta=0.1), any_shape=True),
     "cosine": Case(Cosine()),
+    "channel-noise": Case(ChannelNoise(), any_shape=True),
     "ssim": Case(SSIMLoss()),
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
@@ -330,3 +332,17 @@ def test_images_below_the_window_are_refused():
     with pytest.raises(PellucidError, match="at least 11×11"):
         SSIMLoss()(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
     assert SSIMLoss(window=7)(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)).isfinite()
+
+
+# --- terms of stacks ------------------------------------------------------------------------------
+
+
+def test_channel_noise_divides_each_channels_gradient_by_its_own_error():
+    torch.manual_seed(0)
+    x = torch.zeros(4, 2, 8, 8)
+    scale = torch.tensor([1.0, 100.0]).view(1, 2, 1, 1)
+    y = (torch.randn(4, 2, 8, 8) * scale).requires_grad_()
+    value = TERMS["channel-noise"](floor=1e-3)(y, x)
+    (gradient,) = torch.autograd.grad(value, y)
+    pull = (gradient * y).sum((0, 2, 3)).detach()
+    torch.testing.assert_close(pull[0], pull[1], rtol=1e-4, atol=0)

@@ -6,6 +6,7 @@ import pytest
 
 from pellucid.build.assemble import build_autoencoder, build_objective, data_facts
 from pellucid.build.construct import check_keywords
+from pellucid.build.stacks import needs_settling, settled
 from pellucid.diagnosis.catalogue import ROWS
 from pellucid.diagnosis.evidence import Finding
 from pellucid.recipe import apply_overrides, load_recipe, recipe_names
@@ -46,6 +47,7 @@ SICK: dict[str, tuple[str, list[str], dict]] = {
     "split-leak": ("photos-vq", ["data.path=frames", "data.name=null"], {}),
     "permutation-variance": ("mnist-vae", ["permuter.kind=learned", "permuter.side=7"], {}),
     "checkerboard": ("patch-vq", ["decoder.overlap=0"], {}),
+    "channel-scale-imbalance": ("tissue-stack", ["data.normalise=[]"], {}),
 }
 
 
@@ -53,9 +55,15 @@ def finding(id: str, **suggests) -> Finding:
     return Finding(id, 0.9, 1.0, "dB", "", (), "", (), suggests=suggests)
 
 
+def shipped(name: str):
+    """A shipped recipe; stacks get the channels that their data would bring."""
+    recipe = load_recipe(name)
+    return settled(recipe, ["CD3", "CD20", "DNA"]) if needs_settling(recipe) else recipe
+
+
 def sick(id: str):
     name, overrides, suggests = SICK[id]
-    return apply_overrides(load_recipe(name), overrides), finding(id, **suggests)
+    return apply_overrides(shipped(name), overrides), finding(id, **suggests)
 
 
 def test_every_treatment_has_an_example_here():
@@ -78,7 +86,7 @@ def test_a_patch_builds_and_changes_what_it_names(id):
 @pytest.mark.parametrize("name", recipe_names())
 @pytest.mark.parametrize("id", sorted(TREATMENTS))
 def test_no_patch_breaks_a_shipped_recipe(id, name):
-    recipe = load_recipe(name)
+    recipe = shipped(name)
     treated = apply_patch(recipe, propose(recipe, finding(id)))
     build_autoencoder(treated)
     build_objective(treated)

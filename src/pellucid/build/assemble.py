@@ -11,7 +11,9 @@ import torch
 
 from pellucid.bottlenecks import BOTTLENECKS
 from pellucid.build.construct import call, check_keywords, construct
-from pellucid.data import DATA, AudioData, ImageData
+from pellucid.build.stacks import build_normaliser
+from pellucid.data import DATA, AudioData, ImageData, StackData
+from pellucid.data.stacks.normalisers import Chain
 from pellucid.errors import PellucidError, RecipeError, unknown_name
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
@@ -33,14 +35,14 @@ class DataFacts:
     Args:
         channels: image or audio channels.
         size: side of a training crop in pixels, or its length in samples.
-        value_range: the range the model works in.
+        value_range: the range the model works in; None where values have none (stacks).
         axes: position axes: 2 for images, 1 for waveforms.
         sample_rate: in hertz, or None for images.
     """
 
     channels: int
     size: int
-    value_range: ValueRange
+    value_range: ValueRange | None
     axes: int = 2
     sample_rate: int | None = None
 
@@ -53,12 +55,23 @@ def data_facts(recipe: Recipe) -> DataFacts:
     """
     node = {key: value for key, value in recipe.data.items() if key != "kind"}
     component = _component(recipe.data, DATA, "data")
-    keywords = check_keywords(component, node, where="data", given={"seed": recipe.seed})
+    given: dict[str, Any] = {"seed": recipe.seed}
+    if component is StackData:
+        given["normaliser"] = build_normaliser(node.pop("normalise", None))
+    keywords = check_keywords(component, node, where="data", given=given)
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(component).parameters.items()
     }
     merged = {**defaults, **keywords}
+    if component is StackData:
+        if merged["channels"] is None:
+            raise RecipeError(
+                "the channels of these stacks are not known yet",
+                where="data.channels",
+                expected="a list of names, as the recipe of a run has, or open data",
+            )
+        return DataFacts(len(merged["channels"]), merged["size"], None)
     value_range = ValueRange(*merged["value_range"])
     if component is AudioData:
         rate = merged["sample_rate"]
@@ -66,19 +79,29 @@ def data_facts(recipe: Recipe) -> DataFacts:
     return DataFacts(merged["channels"], merged["size"], value_range)
 
 
-def build_data(recipe: Recipe, *, splits: Mapping[str, Any] | None = None) -> ImageData | AudioData:
+def build_data(
+    recipe: Recipe,
+    *,
+    splits: Mapping[str, Any] | None = None,
+    normaliser: Chain | None = None,
+) -> ImageData | AudioData | StackData:
     """Open the data of a recipe.
 
     Args:
         recipe: the recipe.
         splits: the splits an earlier run wrote; they are reused instead of drawn again.
+        normaliser: what an earlier run fitted; stacks are normalised by it instead of anew.
 
     Raises:
         RecipeError: when the data section is wrong.
         DataError: when the source cannot be used.
     """
-    given = {"seed": recipe.seed, "splits": splits}
-    return construct("kind of data", DATA, recipe.data, where="data", given=given)
+    given: dict[str, Any] = {"seed": recipe.seed, "splits": splits}
+    node = dict(recipe.data)
+    if node.get("kind") == "stacks":
+        steps = node.pop("normalise", None)
+        given["normaliser"] = build_normaliser(steps) if normaliser is None else normaliser
+    return construct("kind of data", DATA, node, where="data", given=given)
 
 
 def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder:
@@ -135,6 +158,12 @@ def _facts_for(encoder: Any, facts: DataFacts) -> dict[str, Any]:
     """Return what the data decide: the channels, and the value range where it is asked for."""
     given: dict[str, Any] = {"in_channels": facts.channels}
     if "value_range" in inspect.signature(encoder).parameters:
+        if facts.value_range is None:
+            raise RecipeError(
+                "this encoder was trained on pictures, and stacks have no value range",
+                where="encoder.kind",
+                expected="an encoder for stacks, e.g. residual",
+            )
         given["value_range"] = (facts.value_range.low, facts.value_range.high)
     return given
 
@@ -257,8 +286,16 @@ def _check_graph(facts: DataFacts, encoder: Any, decoder: Any) -> None:
         )
 
 
-def _check_head(head: Head, value_range: ValueRange) -> None:
+def _check_head(head: Head, value_range: ValueRange | None) -> None:
     low, high = head_reach(head)
+    if value_range is None:
+        if head != "none":
+            raise RecipeError(
+                f"the head '{head}' bounds values that have no bounds",
+                where="decoder.head",
+                expected="none: normalised stacks reach beyond any fixed range",
+            )
+        return
     if low > value_range.low or high < value_range.high:
         raise RecipeError(
             f"the head '{head}' cannot reach every value of the data",

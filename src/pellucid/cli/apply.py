@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import statistics
+from typing import Annotated, Any
 
 import typer
 
@@ -14,14 +15,20 @@ from pellucid.cli.judge import RunArgument
 @app.command()
 def reconstruct(
     run: RunArgument,
-    path: Annotated[str, typer.Argument(help="An image or a folder of images.")],
+    path: Annotated[str, typer.Argument(help="A file or a folder of images, or of stacks.")],
     out_: OutOption = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Send images of any size through a model and write what comes back as PNG.
 
-    Example: [cyan]pellucid reconstruct runs/patch-vq-1 photos/ -o rebuilt/[/]
+    Stacks come back as OME-TIFF, in the unit of the data, their channels named.
+
+    Examples:
+
+    [cyan]pellucid reconstruct runs/patch-vq-1 photos/ -o rebuilt/[/]
+
+    [cyan]pellucid reconstruct runs/tissue-stack-1 tissue/ -o rebuilt/[/]
     """
     from pellucid.workflows.reconstruct import reconstruct as workflow
 
@@ -29,13 +36,14 @@ def reconstruct(
     if json:
         print_json(result)
         return
+    items = result["images"] if "images" in result else result["stacks"]
     rows = [
-        (item["name"], f"{item['width']}×{item['height']}", number(item["psnr"], "dB"))
-        for item in result["images"][:20]
+        (item["name"], f"{item['width']}×{item['height']}", _fidelity(item)) for item in items[:20]
     ]
-    table(("image", "size", "PSNR"), rows)
-    if len(result["images"]) > 20:
-        out.print(f"… and {len(result['images']) - 20} more")
+    what = ("image", "PSNR") if "images" in result else ("stack", "median R²")
+    table((what[0], "size", what[1]), rows)
+    if len(items) > 20:
+        out.print(f"… and {len(items) - 20} more")
     for skipped in result["skipped"]:
         out.print(f"[yellow]skipped[/] {skipped['name']}: {skipped['reason']}")
     out.print(f"written to {result['folder']}", soft_wrap=True)
@@ -72,3 +80,10 @@ def release(
         return
     table(("file", "kB"), [(name, f"{size / 1000:,.0f}") for name, size in sizes.items()])
     out.print(f"written to {released.path}", soft_wrap=True)
+
+
+def _fidelity(item: dict[str, Any]) -> str:
+    if "psnr" in item:
+        return number(item["psnr"], "dB")
+    known = [value for value in item["r2"].values() if value is not None]
+    return number(statistics.median(known)) if known else "–"

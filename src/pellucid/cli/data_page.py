@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.cli.console import facts, number, out
+from pellucid.cli.console import facts, number, out, table
 
 
 def print_data_report(report: Mapping[str, Any]) -> None:
     """Print what a source holds, what is wrong with it and which recipe fits."""
-    rows = _clip_rows(report) if report["kind"] == "audio" else _image_rows(report)
+    by_kind = {"audio": _clip_rows, "stacks": _stack_rows}
+    rows = by_kind.get(report["kind"], _image_rows)(report)
     facts({name: value for name, value in rows.items() if value != ""}, title=report["source"])
+    if report["kind"] == "stacks":
+        _print_channels(report)
     for reason, entry in report["skipped"].items():
         out.print(f"[yellow]skipped {entry['count']}[/]: {reason}")
         for example in entry["examples"]:
@@ -70,6 +73,52 @@ def _clip_rows(report: Mapping[str, Any]) -> dict[str, object]:
         "identical clips": f"{report['duplicates']} sets" if report["duplicates"] else "",
         "other files": _counts(report["ignored"]),
     }
+
+
+def _stack_rows(report: Mapping[str, Any]) -> dict[str, object]:
+    live = sum(node["state"] == "live" for node in report["channels"])
+    spread = report["std_spread"]
+    return {
+        "regions": f"{report['count']} usable of {report['found']} ({report['format']})",
+        "sizes": _counts(report["sizes"]),
+        "slides": _counts(report["slides"]),
+        "patients": _counts(report["patients"]),
+        "cell masks": f"{report['masks']} regions" if report["masks"] else "",
+        "channels": f"{len(report['channels'])}, of which {live} vary",
+        "scale spread": f"{number(spread)}-fold between the stds of channels" if spread else "",
+        "follow each other": "; ".join(
+            f"{' ~ '.join(node['channels'])} {node['r']:+.2f}" for node in report["correlated"][:3]
+        ),
+        "slide against slide": "; ".join(
+            f"{node['channel']} {number(node['ratio'])}-fold" for node in report["batch"][:3]
+        ),
+        "normalisation": " → ".join(report["normalisation"]) or "none",
+        "why": " ".join(report["why"]),
+    }
+
+
+def _print_channels(report: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            node["name"],
+            number(node["std"]),
+            f"{node['zero']:.1%}",
+            number(node["percentiles"]["99"]),
+            number(node["high"]),
+            _state(node),
+        )
+        for node in report["channels"]
+    ]
+    table(("channel", "std", "zero", "99 %", "largest", "state"), rows)
+
+
+def _state(node: Mapping[str, Any]) -> str:
+    parts = [] if node["state"] == "live" else [node["state"]]
+    if node["silent"]:
+        parts.append(f"silent in {len(node['silent'])}")
+    if node["saturated"]:
+        parts.append(f"{node['saturated']:.1%} at the top")
+    return ", ".join(parts) or "live"
 
 
 def _duration(seconds: float) -> str:

@@ -129,6 +129,8 @@ def print_run(run: Run, as_json: bool) -> None:
     table(("metric", "value (95 %)", "n"), rows, title=f"{run.path} on {evaluation['split']}")
     if evaluation.get("kind") == "audio":
         _print_codecs(evaluation)
+    elif evaluation.get("kind") == "stacks":
+        _print_markers(evaluation)
     else:
         _print_references(evaluation)
     out.print("conventions and notes: on the page, and with --json", style="dim")
@@ -143,6 +145,24 @@ def _print_references(evaluation: Mapping[str, Any]) -> None:
     ]
     if rows:
         table(("reference", "PSNR", "this run, paired", "bits per pixel"), rows)
+
+
+def _print_markers(evaluation: Mapping[str, Any]) -> None:
+    differences = evaluation["differences"]
+    rows = [
+        (name, node["numbers"], metric(node["r2"]), _ahead(differences.get(name), "r2"),
+         _ahead(differences.get(name), "pearson"))
+        for name, node in evaluation["references"].items()
+    ]  # fmt: skip
+    table(("reference", "numbers", "median R²", "this run", "this run, Pearson"), rows)
+    live = sorted((m for m in evaluation["markers"] if m["live"]), key=lambda m: -m["r2"])
+    rows = [
+        (m["name"], number(m["r2"]), number(m["pearson"]), number(m["nonzero_held_out"]))
+        for m in live
+    ]
+    table(("live marker", "R²", "Pearson", "not zero"), rows, title=evaluation["judged"])
+    for remark in evaluation["remarks"]:
+        out.print(f"[yellow]note[/] {remark}")
 
 
 def _print_codecs(evaluation: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.app import app
-from pellucid.cli.console import JsonFlag, QuietFlag, facts, out, print_json
+from pellucid.cli.console import JsonFlag, OutOption, QuietFlag, facts, out, print_json
 
 
 @app.command()
@@ -45,20 +45,31 @@ def recipes(
 def inspect(
     path: Annotated[
         str,
-        typer.Argument(help="A folder of images or clips, .npy/.npz, a manifest, or a named set."),
+        typer.Argument(
+            help="A folder (or file) of images, clips or stacks, a manifest, or a named set."
+        ),
     ],
+    out_: OutOption = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Report what is in a data source, what is wrong with it and which recipe would fit.
 
-    Example: [cyan]pellucid inspect photos/[/]
+    Of stacks, -o writes a page with a picture of every channel.
+
+    Examples:
+
+    [cyan]pellucid inspect photos/[/]
+
+    [cyan]pellucid inspect tissue/ -o tissue.html[/]
     """
     from pellucid.cli.data_page import print_data_report
     from pellucid.workflows.inspect import inspect as inspect_data
 
-    report = inspect_data(path, progress=not quiet)
+    report = inspect_data(path, out=out_, progress=not quiet)
     if json:
         print_json(report)
     else:
         print_data_report(report)
+        if out_ is not None:
+            out.print(f"page: {out_}", soft_wrap=True)

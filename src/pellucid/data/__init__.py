@@ -1,12 +1,17 @@
-"""Images and waveforms: read once by stated rules, split by group, cropped on demand."""
+"""Images, waveforms and stacks: read once by stated rules, split by group, cut on demand."""
 
 from pellucid.data.audio import AudioData, inspect_audio
 from pellucid.data.images import ImageData
 from pellucid.data.inspect import inspect_images
 from pellucid.data.order import EpochOrder
 from pellucid.data.report import DataReport, Suggestion
+from pellucid.data.stacks.stack_data import StackData
 
-DATA: dict[str, type[ImageData] | type[AudioData]] = {"images": ImageData, "audio": AudioData}
+DATA: dict[str, type[ImageData] | type[AudioData] | type[StackData]] = {
+    "images": ImageData,
+    "audio": AudioData,
+    "stacks": StackData,
+}
 
 __all__ = [
     "DATA",
@@ -14,6 +19,7 @@ __all__ = [
     "DataReport",
     "EpochOrder",
     "ImageData",
+    "StackData",
     "Suggestion",
     "inspect_audio",
     "inspect_images",

@@ -9,6 +9,7 @@ from pellucid.objectives.adversarial import (
     generator_loss,
 )
 from pellucid.objectives.balancer import Balancer
+from pellucid.objectives.channel_noise import ChannelNoise
 from pellucid.objectives.channels import Cosine
 from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
@@ -27,6 +28,7 @@ TERMS: dict[str, type[Term]] = {
     "cosine": Cosine,
     "ssim": SSIMLoss,
     "ms-ssim": MSSSIMLoss,
+    "channel-noise": ChannelNoise,
     "edge": Edge,
     "focal-frequency": FocalFrequency,
     "perceptual": Perceptual,
@@ -46,6 +48,7 @@ __all__ = [
     "STFT",
     "TERMS",
     "Balancer",
+    "ChannelNoise",
     "Charbonnier",
     "CompressedSTFT",
     "Cosine",

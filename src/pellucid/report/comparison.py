@@ -160,8 +160,10 @@ def _verdict(runs: Mapping[str, RunContents], comparison: Mapping[str, Any]) -> 
 
 
 def _judged_by(runs: Mapping[str, RunContents]) -> str:
-    """Return the metric that decides: PSNR, or what the first waveform run is judged by."""
+    """Return the metric that decides: PSNR, or R² of stacks, or what waveforms are judged by."""
     first = next(iter(runs.values()))
+    if first.is_stacks:
+        return "r2"
     return (headline_metric(first) or "pesq") if first.is_audio else "psnr"
 
 

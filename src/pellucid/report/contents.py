@@ -46,6 +46,11 @@ class RunContents:
         return "audio" in (part(self.data, "kind"), part(self.evaluation, "kind"))
 
     @property
+    def is_stacks(self) -> bool:
+        """Whether the run is of multiplexed stacks."""
+        return "stacks" in (part(self.data, "kind"), part(self.evaluation, "kind"))
+
+    @property
     def kept_step(self) -> float | None:
         """The step whose weights were kept, or None while that is open."""
         step = part(self.run, "selected_step")

@@ -8,6 +8,7 @@ from pathlib import Path
 from pellucid.report.contents import RunContents, mapping, read
 from pellucid.report.page import Section, assemble
 from pellucid.report.sections import (
+    channels,
     codec_references,
     codec_verdict,
     codes,
@@ -15,6 +16,8 @@ from pellucid.report.sections import (
     data,
     environment,
     listening,
+    marker_verdict,
+    markers,
     numbers,
     probe,
     recipe,
@@ -57,10 +60,24 @@ AUDIO_SECTIONS: tuple[SectionOf, ...] = (
 )
 
 
+STACK_SECTIONS: tuple[SectionOf, ...] = (
+    marker_verdict.section,
+    numbers.section,
+    markers.section,
+    curves.section,
+    codes.section,
+    channels.section,
+    recipe.section,
+    environment.section,
+)
+
+
 def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
     """Return the parts of a run's page, in order, the verdict first."""
     contents = read(folder)
     chosen = AUDIO_SECTIONS if contents.is_audio else SECTIONS
+    if contents.is_stacks:
+        chosen = STACK_SECTIONS
     further = [("symmetry", symmetry.section), ("probe", probe.section)]
     measured = [part for name, part in further if contents.evaluated(name)]
     return (*chosen[:-3], *measured, *chosen[-3:])

@@ -42,6 +42,12 @@ TITLES = {
     "dc": "DC",
     "log_mel": "Log-mel distance",
     "log_spectral": "Log-spectral distance",
+    "r2": "Median R²",
+    "r2_worst_decile": "R², worst tenth",
+    "r2_counts": "Median R² on counts",
+    "masked_r2": "Median R², marker hidden",
+    "pearson": "Median Pearson",
+    "kl_bits": "KL",
     "file_kbps": "Rate of files",
     "payload_kbps": "Rate of payload",
 }

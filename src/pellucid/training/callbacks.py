@@ -108,7 +108,7 @@ class Validating(AfterStep):
         loader: DataLoader[Any],
         weights: list[int],
         *,
-        value_range: ValueRange,
+        value_range: ValueRange | None,
         every: int,
         steps: int,
         steps_per_epoch: float,

@@ -34,7 +34,7 @@ def fit(
     validation_set: Dataset[Any] | None,
     folder: RunFolder,
     *,
-    value_range: ValueRange,
+    value_range: ValueRange | None,
     adversary: Adversary | None = None,
     seed: int = 0,
     steps: int = 1000,
@@ -75,7 +75,7 @@ def fit(
         train_set: answers to (index, epoch) with {"x", "target", …}.
         validation_set: answers to an index; None trains without validation and keeps the last.
         folder: the run.
-        value_range: the model's range.
+        value_range: the model's range, or None where values have none (stacks).
         adversary: a discriminator to play against, and when; it is trained in place.
         seed: order of the data and all random draws; process r draws from seed + r.
         steps: optimiser steps of the whole run.

@@ -48,7 +48,7 @@ class Subjects:
     train_set: Any
     validation_set: Any | None
     folder: RunFolder
-    value_range: ValueRange
+    value_range: ValueRange | None
     adversary: Adversary | None = None
 
 

@@ -26,7 +26,7 @@ def validate(
     loader: DataLoader[Any],
     weights: list[int],
     *,
-    value_range: ValueRange,
+    value_range: ValueRange | None,
     at_most: int | None = None,
 ) -> dict[str, float]:
     """Return the mean of every scalar over the held-out samples of all processes.
@@ -38,7 +38,7 @@ def validate(
         module: what is being trained.
         loader: this process's validation batches.
         weights: how many samples each batch counts for.
-        value_range: the model's range; PSNR of images is measured on 8-bit values.
+        value_range: the model's range; PSNR of images is measured on 8-bit values. None: no PSNR.
         at_most: stop after this many batches.
     """
     average = module.average
@@ -67,10 +67,15 @@ def validate(
     return _mean_over_processes(sums, counted)
 
 
-def fidelity(x_hat: Tensor, target: Tensor, value_range: ValueRange) -> dict[str, Tensor]:
-    """Return the one number the kind of data is followed by: PSNR of images, SNR of waveforms."""
+def fidelity(x_hat: Tensor, target: Tensor, value_range: ValueRange | None) -> dict[str, Tensor]:
+    """Return the one number the kind of data is followed by: PSNR of images, SNR of waveforms.
+
+    Values without a range (stacks) have no PSNR: they are followed by a term, e.g. "l2".
+    """
     if target.ndim == 3:
         return {"snr": snr(x_hat, target).mean()}
+    if value_range is None:
+        return {}
     return {"psnr": eight_bit_psnr(x_hat, target, value_range).mean()}
 
 

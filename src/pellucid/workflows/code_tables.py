@@ -20,7 +20,7 @@ from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
 
 if TYPE_CHECKING:
-    from pellucid.data import AudioData, ImageData
+    from pellucid.data import AudioData, ImageData, StackData
 
 MOST_CODES = 4096
 """Tables of larger codebooks would hardly be filled, and their fit grows with the square."""
@@ -31,7 +31,7 @@ IMAGES = 512
 def fit_code_tables(
     run: str | Path | Run,
     *,
-    data: ImageData | AudioData | None = None,
+    data: ImageData | AudioData | StackData | None = None,
     minutes: float = MINUTES,
     images: int = IMAGES,
     progress: bool = True,
@@ -49,7 +49,8 @@ def fit_code_tables(
         progress: draw a progress bar.
 
     Returns:
-        The file, or None when the model has no codes, or more than 4096 per level.
+        The file, or None when the model has no codes, more than 4096 per level, or works on stacks,
+        which are not coded as files.
 
     Raises:
         RunError: when the run has no weights.
@@ -59,6 +60,8 @@ def fit_code_tables(
 
     opened = Run.open(run)
     if not 0 < (build_autoencoder(opened.recipe).bottleneck.codebook_size or 0) <= MOST_CODES:
+        return None
+    if opened.recipe.data.get("kind") == "stacks":
         return None
     coder = Coder.open(opened)
     if torch.cuda.is_available():

@@ -80,7 +80,7 @@ class Coder:
             return model
         run = default_model() if model is None else Run.open(model)
         facts = data_facts(run.recipe)
-        if facts.axes == 2 and facts.channels not in (1, 3):
+        if facts.value_range is None or (facts.axes == 2 and facts.channels not in (1, 3)):
             raise RunError("only pictures of 1 or 3 channels can be coded", found=facts.channels)
         loudness = inspect.signature(AudioData).parameters["loudness_db"].default
         return cls(

@@ -151,7 +151,7 @@ def subject_of(run: Run) -> Subject:
         codebook=_codebooks(bottleneck),
         loss_networks=_loss_networks(objective),
         kl_weight=squared_error_kl_weight(run.recipe),
-        value_range=(facts.low, facts.high),
+        value_range=(0, 1) if facts is None else (facts.low, facts.high),
         sample_rate=data_facts(run.recipe).sample_rate,
         bits_per_sample=None if bits is None else bits * _positions(run),
         history={"loss": totals} if totals else None,

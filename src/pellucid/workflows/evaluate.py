@@ -138,6 +138,10 @@ def measurement_of(recipe: Recipe) -> Callable[..., Any]:
         from pellucid.evaluation.evaluate_audio import evaluate_audio
 
         return evaluate_audio
+    if recipe.data.get("kind") == "stacks":
+        from pellucid.evaluation.evaluate_stacks import evaluate_stacks
+
+        return evaluate_stacks
     from pellucid.evaluation.evaluate import evaluate as evaluate_images
 
     return evaluate_images
@@ -153,6 +157,8 @@ def _facts(run: Run, data: Any) -> dict[str, Any]:
     """Return what the run and its data decide."""
     if _is_audio(run.recipe):
         return {"sample_rate": data.sample_rate, "tables": _tables(run)}
+    if run.recipe.data.get("kind") == "stacks":
+        return {"names": data.names}
     from pellucid.build.assemble import squared_error_kl_weight
 
     return {

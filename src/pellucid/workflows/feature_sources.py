@@ -57,7 +57,7 @@ def own_samples(run: Run, split: Split) -> Source:
 
 
 def user_files(run: Run, path: str | Path) -> Source:
-    """Open image or audio files of any size; an unreadable one is counted.
+    """Open image, audio or stack files of any size; an unreadable one is counted.
 
     Raises:
         DataError: when there are none.
@@ -69,6 +69,11 @@ def user_files(run: Run, path: str | Path) -> Source:
         source = Source(len(listed), iter(()))
         source.batches = _user_clips(run, listed.names, listed.paths, source.skipped)
         return source
+    if run.recipe.data.get("kind") == "stacks":
+        from pellucid.workflows.feature_stacks import stack_tiles
+
+        total, batches, skipped = stack_tiles(run, path, split=GIVEN)
+        return Source(total, batches, skipped)
     from pellucid.workflows.reconstruct import image_files
 
     folder, files = image_files(Path(path))
@@ -95,7 +100,10 @@ def to_model(pixels_BHWC: np.ndarray, run: Run) -> Tensor:
     """Return (B, C, H, W) in the model's range from uint8 or [0, 1] pixels."""
     scale = np.float32(255 if pixels_BHWC.dtype == np.uint8 else 1)
     unit_BHWC = torch.from_numpy((pixels_BHWC / scale).astype(np.float32))
-    return run.value_range.from_unit(unit_BHWC.permute(0, 3, 1, 2).contiguous())
+    value_range = run.value_range
+    if value_range is None:
+        raise DataError("a model of stacks does not take pictures", where=run.path)
+    return value_range.from_unit(unit_BHWC.permute(0, 3, 1, 2).contiguous())
 
 
 def _is_audio(run: Run) -> bool:

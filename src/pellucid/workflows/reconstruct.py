@@ -1,4 +1,4 @@
-"""Send a user's own images through a run's model."""
+"""Send a user's own images, or stacks, through a run's model."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def reconstruct(
 ) -> dict[str, Any]:
     """Reconstruct images of any size at their own resolution and write them as PNG.
 
+    A run of stacks reads and writes stacks: see `reconstruct_stacks`.
+
     Args:
         run: the run or its folder.
         path: an image file or a folder of images (recursive).
@@ -39,6 +41,10 @@ def reconstruct(
     from pellucid.data.reading import UnreadableImage, read_picture
 
     opened = Run.open(run)
+    if opened.recipe.data.get("kind") == "stacks":
+        from pellucid.workflows.reconstruct_stacks import reconstruct_stacks
+
+        return reconstruct_stacks(opened, path, out=out, progress=progress)
     source, names = image_files(Path(path))
     autoencoder = opened.load()
     channels = data_facts(opened.recipe).channels

@@ -12,7 +12,8 @@ from pellucid.recipe import Recipe, load_recipe
 from pellucid.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from pellucid.data import AudioData, ImageData
+    from pellucid.data import AudioData, ImageData, StackData
+    from pellucid.data.stacks.normalisers import Chain
     from pellucid.functional.value_range import ValueRange
     from pellucid.models.autoencoder import Autoencoder
 
@@ -49,8 +50,8 @@ class Run:
         return load_recipe(self.folder.recipe)
 
     @cached_property
-    def value_range(self) -> ValueRange:
-        """The range `load()` expects its input in and answers in."""
+    def value_range(self) -> ValueRange | None:
+        """The range `load()` expects its input in and answers in; None for stacks."""
         from pellucid.build.assemble import data_facts
 
         return data_facts(self.recipe).value_range
@@ -96,14 +97,16 @@ class Run:
             "encoder": self.recipe.encoder,
             "bottleneck": self.recipe.bottleneck,
             "decoder": self.recipe.decoder,
-            "range": (facts.value_range.low, facts.value_range.high),
+            "range": None
+            if facts.value_range is None
+            else (facts.value_range.low, facts.value_range.high),
             "sample_rate": facts.sample_rate,
         }
         digest = hashlib.sha256(weights_digest(read_tensors(self.folder.model)))
         digest.update(json.dumps(form, sort_keys=True).encode())
         return digest.hexdigest()
 
-    def data(self) -> ImageData | AudioData:
+    def data(self) -> ImageData | AudioData | StackData:
         """Open the run's data with the splits the run was trained on.
 
         Raises:
@@ -112,7 +115,18 @@ class Run:
         from pellucid.build.assemble import build_data
 
         splits = self.folder.read_json(self.folder.splits)
-        return build_data(self.recipe, splits=splits)
+        return build_data(self.recipe, splits=splits, normaliser=self.normaliser())
+
+    def normaliser(self) -> Chain | None:
+        """Return what stands between the values of stacks and the model, or None.
+
+        Raises:
+            RunError: when the file is damaged.
+        """
+        from pellucid.data.stacks.normalisers import Chain
+
+        path = self.folder.normaliser
+        return Chain.load(path) if path.is_file() else None
 
     def status(self) -> dict[str, Any]:
         """Return run.json: state, step, environment, which weights were kept."""

@@ -158,12 +158,15 @@ def estimate(
     """
     from pellucid.build.adversary import build_adversary
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
+    from pellucid.build.stacks import needs_settling, settled
     from pellucid.training.estimate import estimate as estimate_training
 
     start = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     final = apply_overrides(start, overrides)
     keywords = _training_keywords(final)
     data = build_data(final)
+    if needs_settling(final):
+        final = settled(final, data)
     result = estimate_training(
         build_autoencoder(final),
         build_objective(final),
@@ -202,6 +205,7 @@ def fit_into(
     """
     from pellucid.build.adversary import build_adversary
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
+    from pellucid.build.stacks import needs_settling, settled
     from pellucid.models.weights import load_weights
     from pellucid.training.fit import fit
     from pellucid.training.linear_start import has_linear_paths, start_linear
@@ -209,12 +213,17 @@ def fit_into(
     run = Run(folder)
     keywords = _training_keywords(recipe)
     evaluation_keywords(recipe)  # a misspelt key there must not wait until training is over
+    data = None
+    if needs_settling(recipe):
+        data = build_data(recipe, splits=splits)
+        recipe = settled(recipe, data)
     autoencoder = build_autoencoder(recipe, pretrained=weights is None and not resume)
     if weights is not None:
         load_weights(autoencoder, weights)
     objective = build_objective(recipe)
     adversary = build_adversary(recipe)
-    data = run.data() if resume else build_data(recipe, splits=splits)
+    if data is None:
+        data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
     if has_linear_paths(autoencoder) and weights is None and not resume:
         start_linear(autoencoder, data.train, seed=recipe.seed)
@@ -287,6 +296,8 @@ def _write_start(recipe: Recipe, folder: RunFolder, data: Any) -> None:
     write_atomically(folder.recipe, (header + dump_yaml(recipe.to_node())).encode())
     folder.write_json(folder.data, data.report.to_json())
     folder.write_json(folder.splits, data.splits)
+    if hasattr(data, "normaliser"):
+        data.normaliser.save(folder.normaliser)
 
 
 def choose_folder(name: str, out: str | Path | None) -> Path:

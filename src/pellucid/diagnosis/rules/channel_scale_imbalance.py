@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.references import references, standardised_r2
 from pellucid.diagnosis.rules.access import channels as missing
 
-__all__ = ["channel_r2", "examine", "missing"]
+__all__ = ["channel_names", "channel_r2", "examine", "missing"]
 
 
 def channel_r2(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,7 +56,8 @@ def examine(case: Case) -> Finding | None:
         severity=could_win,
         severity_unit="R² on quiet channels",
         summary=f"channel scales differ {spread:.3g}-fold; quiet channels reach R² "
-        f"{float(r2[quiet].mean()):.2f} against {float(r2[loud].mean()):.2f} for loud ones",
+        f"{float(r2[quiet].mean()):.2f} against {float(r2[loud].mean()):.2f} for loud ones"
+        + _worst_named(channel_names(case, live), r2),
         evidence=(
             Evidence("std of the loudest / quietest decile", spread, "1", "< 5"),
             Evidence("R² of the worst decile of live channels", worst, "1", "> 0"),
@@ -83,6 +86,22 @@ def examine(case: Case) -> Finding | None:
             "each channel's share of the error evens out",
         ),
     )
+
+
+def channel_names(case: Case, live: Tensor) -> list[str]:
+    """Return the names of live channels where the recipe states them, else none."""
+    data = (case.subject.recipe or {}).get("data")
+    names = data.get("channels") if isinstance(data, Mapping) else None
+    if not isinstance(names, list) or len(names) != len(live):
+        return []
+    return [str(name) for name, alive in zip(names, live.tolist(), strict=True) if alive]
+
+
+def _worst_named(names: list[str], r2: Tensor) -> str:
+    if not names:
+        return ""
+    worst = torch.argsort(r2)[:3].tolist()
+    return "; worst are " + ", ".join(f"{names[place]} ({float(r2[place]):.2f})" for place in worst)
 
 
 def _decile(values: Tensor) -> float:

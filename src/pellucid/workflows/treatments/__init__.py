@@ -32,6 +32,7 @@ TREATMENTS: dict[str, Treatment] = {
     "range-mismatch": units.open_head,
     "output-saturation": units.open_head,
     "metric-range": units.standard_range,
+    "channel-scale-imbalance": units.normalise_channels,
     "rate-starvation": rate.lower_kl_weight,
     "posterior-collapse": rate.reopen_latent,
     "free-bits-floor": rate.lower_floor,

@@ -20,3 +20,13 @@ def standard_range(recipe: Recipe, finding: Finding) -> dict[str, Any]:
     """Bring the data to [−1, 1] unless they are in [0, 1] already."""
     low, high = standing(recipe, "data.value_range") or _STANDARD
     return {} if (low, high) in {(0, 1), (-1, 1)} else {"data.value_range": list(_STANDARD)}
+
+
+def normalise_channels(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
+    """Compress counts and standardise every channel by its training values; stacks only."""
+    if recipe.data.get("kind") != "stacks":
+        return None
+    steps = recipe.data.get("normalise")
+    if steps is None or any(step.get("kind") == "zscore" for step in steps):
+        return None
+    return {"data.normalise": [{"kind": "arcsinh", "cofactor": 1.0}, {"kind": "zscore"}]}
