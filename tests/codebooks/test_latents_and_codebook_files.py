@@ -148,6 +148,21 @@ def test_a_tuned_decoder_counts_only_with_its_record(exported):
     assert Codebook.open(run, "tuned", model).decoder is None
 
 
+def test_a_codebook_whose_writing_was_cut_short_leaves_the_old_one(exported, monkeypatch):
+    run, model, *_ = exported
+    old, new = torch.zeros(4, 3), torch.ones(5, 3)
+    save_codebook(run, Codebook("cut", old, Nearest(old), model), {}, {"method": "test"})
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "write_json", cut)
+    with pytest.raises(KeyboardInterrupt):
+        save_codebook(run, Codebook("cut", new, Nearest(new), model), {}, {"method": "test"})
+    assert torch.equal(Codebook.open(run, "cut", model).vectors, old)
+    assert [path.name for path in run.codebooks.iterdir() if path.name.startswith(".")] == []
+
+
 def test_bad_input_is_named(exported):
     run, model, *_ = exported
     vectors = torch.randn(4, 3)

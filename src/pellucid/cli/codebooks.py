@@ -113,6 +113,15 @@ def codebook(
             f"a codebook of {book.size} says {known['log2_size']:.1f}",
             highlight=False,
         )
+    graph = book.record["settings"].get("connectivity")
+    if graph is not None:
+        stranded = book.record["settings"]["unreachable"]
+        out.print(
+            f"the graph has {graph['components']} components, {graph['outside']:.1%} of the "
+            f"latents outside the largest; {stranded:.1%} reach no medoid and take the nearest "
+            "vector",
+            highlight=False,
+        )
     out.print(f"codebook: {folder}", soft_wrap=True)
 
 

@@ -22,8 +22,9 @@ Shape letters: N samples or rows, B batch, D latent channels, P positions (any n
 K codes.
 """
 
-from pellucid.codebooks.codebook import Codebook, codebook_names
+from pellucid.codebooks.codebook import Codebook
 from pellucid.codebooks.codes import Codes, read_codes
+from pellucid.codebooks.files import codebook_names
 from pellucid.codebooks.latents import Latents, export_latents, open_latents
 
 __all__ = [

@@ -15,21 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.bottlenecks.checks import check_codes
-from pellucid.codebooks.codes import CODES, Codes, pack_codes
+from pellucid.codebooks.codes import Codes, pack_codes
+from pellucid.codebooks.files import SCHEMA, CodebookFiles
 from pellucid.codebooks.latents import model_fingerprint
 from pellucid.codebooks.rules import Rule, grid_patches, read_rule
-from pellucid.errors import PellucidError, RunError, unknown_name
+from pellucid.errors import PellucidError, RunError
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.weights import load_weights, read_tensors
 from pellucid.run_folder import RunFolder, whole_folder, write_atomically
-
-SCHEMA = 1
-_RECORD, _TENSORS, _DECODER, _TUNING = (
-    "codebook.json",
-    "codebook.safetensors",
-    "decoder.safetensors",
-    "tuning.json",
-)
 
 
 class Codebook:
@@ -74,20 +67,21 @@ class Codebook:
             RunError: when there is none of that name, a file is damaged, or it was fitted on other
                 weights than these.
         """
-        record = read_record(folder, name)
+        files = CodebookFiles(folder, name)
+        record = files.read_record()
         model = model_fingerprint(autoencoder)
         if record["model"] != model:
             raise RunError(
                 "this codebook belongs to another model",
-                where=folder.codebook(name),
+                where=files.path,
                 expected=f"weights {model}",
                 found=f"weights {record['model']}",
                 hint=f"fit it again: pellucid codebook {folder.path} --method {record['method']}",
             )
-        tensors = read_tensors(folder.codebook(name) / _TENSORS)
+        tensors = read_tensors(files.tensors)
         patches = grid_patches(torch.no_grad()(autoencoder.decode), autoencoder.stride)
         rule = read_rule(record["rule"], tensors, patches)
-        decoder = _tuned_decoder(folder, name, autoencoder) if tuned else None
+        decoder = _tuned_decoder(files, autoencoder) if tuned else None
         vectors = tensors["vectors"]
         return cls(name, vectors, rule, autoencoder, decoder=decoder, record=record)
 
@@ -153,10 +147,12 @@ def save_codebook(
         "model": model_fingerprint(codebook.autoencoder),
         **record,
     }
-    with whole_folder(folder.codebook(codebook.name)) as target:
-        write_atomically(target / _TENSORS, safetensors.torch.save(tensors))
-        write_atomically(target / CODES, pack_codes(codes))
-        folder.write_json(target / _RECORD, node)
+    files = CodebookFiles(folder, codebook.name)
+    with whole_folder(files.path) as target:
+        new = files.inside(target)
+        write_atomically(new.tensors, safetensors.torch.save(tensors))
+        write_atomically(new.codes, pack_codes(codes))
+        folder.write_json(new.record, node)
 
 
 def save_tuning(
@@ -167,55 +163,17 @@ def save_tuning(
     Raises:
         RunError: when it cannot be written.
     """
-    place = folder.codebook(name)
-    (place / _TUNING).unlink(missing_ok=True)  # until both are new, the model's own decoder counts
-    tensors = {
-        key: value.detach().cpu().contiguous() for key, value in decoder.state_dict().items()
-    }
-    write_atomically(place / _DECODER, safetensors.torch.save(tensors))
-    folder.write_json(place / _TUNING, tuning)
+    files = CodebookFiles(folder, name)
+    files.tuning.unlink(missing_ok=True)  # until both are new, the model's own decoder counts
+    state = decoder.state_dict()
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    write_atomically(files.decoder, safetensors.torch.save(tensors))
+    folder.write_json(files.tuning, tuning)
 
 
-def read_record(folder: RunFolder, name: str) -> dict[str, Any]:
-    """Return codebook.json of one codebook.
-
-    Raises:
-        PellucidError: when there is none of that name (with the nearest one), or it is of another
-            schema.
-    """
-    path = folder.codebook(name) / _RECORD
-    if not path.is_file():
-        known = codebook_names(folder)
-        if known:
-            raise unknown_name("codebook", name, known, where=folder.codebooks)
-        raise RunError(
-            "this run has no codebook", where=folder.path, hint=f"pellucid codebook {folder.path}"
-        )
-    record = folder.read_json(path)
-    if record.get("schema") != SCHEMA:
-        raise RunError(
-            "this codebook is of another version",
-            where=path,
-            expected=SCHEMA,
-            found=record.get("schema"),
-        )
-    return record
-
-
-def read_tuning(folder: RunFolder, name: str) -> dict[str, Any] | None:
-    """Return what tuning the decoder won, or None when it was not tuned."""
-    path = folder.codebook(name) / _TUNING
-    return folder.read_json(path) if path.is_file() else None
-
-
-def codebook_names(folder: RunFolder) -> list[str]:
-    """Return the names of a run's codebooks, in order."""
-    return sorted(path.parent.name for path in folder.codebooks.glob(f"[!.]*/{_RECORD}"))
-
-
-def _tuned_decoder(folder: RunFolder, name: str, autoencoder: Autoencoder) -> nn.Module | None:
-    if read_tuning(folder, name) is None:
+def _tuned_decoder(files: CodebookFiles, autoencoder: Autoencoder) -> nn.Module | None:
+    if files.read_tuning() is None:
         return None
     decoder = copy.deepcopy(autoencoder.decoder)
-    load_weights(decoder, folder.codebook(name) / _DECODER)
+    load_weights(decoder, files.decoder)
     return decoder.eval().requires_grad_(False)

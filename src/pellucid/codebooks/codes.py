@@ -12,11 +12,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from pellucid.codebooks.files import CodebookFiles
 from pellucid.errors import RunError, unknown_name
 from pellucid.models.weights import read_tensors
 from pellucid.run_folder import RunFolder
-
-CODES = "codes.safetensors"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ def read_codes(folder: RunFolder, name: str, split: str) -> Codes:
         RunError: when the codebook or its codes are not there.
         RecipeError: when it has no such split.
     """
-    path = folder.codebook(name) / CODES
+    path = CodebookFiles(folder, name).codes
     if not path.is_file():
         raise RunError(
             f"no codes of a codebook '{name}'",

@@ -1,7 +1,7 @@
 """The same held-out samples through every codebook of a run, one strip of pictures each.
 
-RUN/codebooks/original.png and mean.png are shared; codes.png (and tuned.png, once the decoder was
-tuned) lie in the folder of their codebook.
+The originals and decode(μ) are shared; decode(q(μ)), before and after tuning, lies in the folder of
+its codebook.
 
 Shape letters: n samples, C channels, H height, W width.
 """
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.codebooks.codebook import Codebook
+from pellucid.codebooks.files import CodebookFiles, mean_picture, original_picture
 from pellucid.codebooks.scoring import HeldOut, decode_codes, decode_means
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
@@ -22,7 +23,6 @@ from pellucid.references.samples import spaced
 from pellucid.run_folder import RunFolder, write_atomically
 
 SHOWN = 12
-ORIGINAL, MEAN, CODES, TUNED = "original.png", "mean.png", "codes.png", "tuned.png"
 
 
 def save_originals(folder: RunFolder, autoencoder: Autoencoder, samples: HeldOut) -> None:
@@ -33,8 +33,8 @@ def save_originals(folder: RunFolder, autoencoder: Autoencoder, samples: HeldOut
     """
     chosen = spaced(len(samples.x), SHOWN)
     means = decode_means(autoencoder, samples.mean[chosen])
-    write_atomically(folder.codebooks / ORIGINAL, _strip(samples.x[chosen], samples.value_range))
-    write_atomically(folder.codebooks / MEAN, _strip(means, samples.value_range))
+    write_atomically(original_picture(folder), _strip(samples.x[chosen], samples.value_range))
+    write_atomically(mean_picture(folder), _strip(means, samples.value_range))
 
 
 def save_strip(folder: RunFolder, codebook: Codebook, samples: HeldOut) -> None:
@@ -45,8 +45,9 @@ def save_strip(folder: RunFolder, codebook: Codebook, samples: HeldOut) -> None:
     """
     chosen = spaced(len(samples.x), SHOWN)
     x_hat = decode_codes(codebook, codebook.encode(samples.mean[chosen]))
-    file = CODES if codebook.decoder is None else TUNED
-    write_atomically(folder.codebook(codebook.name) / file, _strip(x_hat, samples.value_range))
+    files = CodebookFiles(folder, codebook.name)
+    path = files.picture if codebook.decoder is None else files.tuned_picture
+    write_atomically(path, _strip(x_hat, samples.value_range))
 
 
 def _strip(x_nCHW: Tensor, value_range: ValueRange) -> bytes:

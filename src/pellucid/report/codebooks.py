@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.codebooks.gallery import CODES, MEAN, ORIGINAL, TUNED
+from pellucid.codebooks.files import CodebookFiles, mean_picture, original_picture
 from pellucid.records import MetricValue
 from pellucid.report.contents import mapping, measured
 from pellucid.report.page import Html, Section, assemble, fill
@@ -146,13 +146,13 @@ def _cell(metric: MetricValue | None, *, share: bool = False) -> tuple[str, str]
 def _pictures(entries: Sequence[Entry]) -> Html:
     strips = []
     for folder in dict.fromkeys(entry.folder.path for entry in entries):
-        shared = RunFolder(folder).codebooks
-        strips += _strip("original", shared / ORIGINAL) + _strip("decode(mean)", shared / MEAN)
+        strips += _strip("original", original_picture(RunFolder(folder)))
+        strips += _strip("decode(mean)", mean_picture(RunFolder(folder)))
         for entry in entries:
             if entry.folder.path == folder:
-                place = entry.folder.codebook(entry.name)
-                strips += _strip(entry.label, place / CODES)
-                strips += _strip(f"{entry.label}, tuned", place / TUNED)
+                files = CodebookFiles(entry.folder, entry.name)
+                strips += _strip(entry.label, files.picture)
+                strips += _strip(f"{entry.label}, tuned", files.tuned_picture)
     return fill("codebook_pictures.html.j2", strips=strips)
 
 

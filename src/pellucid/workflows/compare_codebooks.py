@@ -31,7 +31,7 @@ def compare_codebooks(
     Raises:
         PellucidError: when there is no such run or codebook.
     """
-    from pellucid.codebooks.codebook import codebook_names, read_record, read_tuning
+    from pellucid.codebooks.files import CodebookFiles, codebook_names
     from pellucid.report.codebooks import Entry, render_codebooks
 
     chosen: list[tuple[RunFolder, str]] = []
@@ -52,8 +52,8 @@ def compare_codebooks(
             f"{folder.path.name}:{name}" if several else name,
             folder,
             name,
-            read_record(folder, name),
-            read_tuning(folder, name),
+            CodebookFiles(folder, name).read_record(),
+            CodebookFiles(folder, name).read_tuning(),
         )
         for folder, name in chosen
     ]

@@ -48,7 +48,8 @@ def tune_decoder(
     """
     from pellucid.build.assemble import build_objective
     from pellucid.codebooks import Codebook, open_latents
-    from pellucid.codebooks.codebook import read_tuning, save_tuning
+    from pellucid.codebooks.codebook import save_tuning
+    from pellucid.codebooks.files import CodebookFiles
     from pellucid.codebooks.gallery import save_strip
     from pellucid.codebooks.scoring import held_out
     from pellucid.codebooks.tuning import budget, tune
@@ -57,7 +58,8 @@ def tune_decoder(
     name = codebook or only_codebook(opened.folder)
     book = Codebook.open(opened.folder, name, opened.load(), tuned=False)
     data: Any = opened.data()
-    place = RunFolder(opened.folder.codebook(name) / "tuning")
+    files = CodebookFiles(opened.folder, name)
+    place = RunFolder(files.tuning_run)
     decoder = tune(
         book,
         build_objective(opened.recipe),
@@ -79,7 +81,7 @@ def tune_decoder(
     save_tuning(opened.folder, name, decoder, {"settings": settings, "scores": scores})
     shutil.rmtree(place.path, ignore_errors=True)
     save_strip(opened.folder, Codebook.open(opened.folder, name, book.autoencoder), samples)
-    found = read_tuning(opened.folder, name)
+    found = files.read_tuning()
     assert found is not None
     return {"codebook": name, **found}
 
