@@ -24,18 +24,15 @@ from pellucid.workflows.run import Run
 from pellucid.workflows.train import train
 from results import write_section
 
-SIXTEEN = ["data.size=16", "data.split=blocks", "data.block=26", "data.margin=4", "data.test=0.3"]
+SIXTEEN = ["data.size=16", "data.split=blocks", "data.block=24", "data.margin=4", "data.test=0.3",
+           "data.train_crops=8"]  # fmt: skip
 ARMS: dict[str, tuple[str, list[str]]] = {
     "mibi-256": ("mibi", []),
     "mibi-64": ("mibi", ["encoder.channels=4", "bottleneck.dim=4"]),
     "mibi-raw": ("mibi", ["data.normalise=[]"]),
-    "imc-256": ("imc_hyperion", [*SIXTEEN, "encoder.stride=4", "decoder.stride=4"]),
-    "imc-64": (
-        "imc_hyperion",
-        [*SIXTEEN, "encoder.stride=4", "decoder.stride=4", "encoder.channels=4",
-         "bottleneck.dim=4"],
-    ),
-}  # fmt: skip
+    "imc-256": ("imc_hyperion", [*SIXTEEN, "encoder.channels=64", "bottleneck.dim=64"]),
+    "imc-64": ("imc_hyperion", SIXTEEN),
+}
 
 
 def measure(name: str, datasets: Path, work: Path, steps: int) -> dict[str, Any]:

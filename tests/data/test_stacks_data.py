@@ -14,6 +14,7 @@ from pellucid.build.stacks import build_normaliser
 from pellucid.data.splits import Fractions
 from pellucid.data.stacks import open_stacks
 from pellucid.data.stacks.blocks import cut, interleave
+from pellucid.data.stacks.chunked import ChunkedPixels
 from pellucid.data.stacks.stack_data import StackData
 from pellucid.data.stacks.store import Store
 from pellucid.data.stacks.survey import survey
@@ -28,6 +29,7 @@ def tissue(seed: int, height: int = 96, width: int = 96, channels: int = 4) -> n
 
 
 def write(folder: Path, *stacks: np.ndarray) -> Path:
+    folder.mkdir(exist_ok=True)
     names = np.array([f"M{i}" for i in range(len(stacks[0]))])
     for number, stack in enumerate(stacks):
         np.savez(folder / f"s{number}_{number:03d}.npz", stack, channels=names)
@@ -185,6 +187,12 @@ def test_wrong_settings_say_what_would_do(keywords, said, tmp_path):
         data(write(tmp_path, tissue(0)), **keywords)
 
 
+def test_held_out_blocks_that_hold_no_tile_are_an_error(tmp_path):
+    folder = write(tmp_path, *(tissue(seed) for seed in range(4)))
+    with pytest.raises(DataError, match="split holds a tile"):
+        data(folder, size=30, block=200, margin=40)
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -215,6 +223,31 @@ def test_a_survey_by_bands_is_that_of_the_whole(tmp_path, monkeypatch):
     assert found.bad_RC[0].tolist() == [0, 0, 1, 0]
     top = (finite == np.nanmax(finite, 1)[:, None]).mean(1)
     np.testing.assert_allclose(found.top_RC[0], top, atol=2e-4)
+
+
+def test_what_is_larger_than_memory_is_never_read_whole(tmp_path, monkeypatch):
+    import zarr
+
+    stack = tissue(0)
+    array = zarr.create_array(
+        str(tmp_path / "s.zarr"), shape=stack.shape, chunks=(1, 16, 16), dtype="f4"
+    )
+    array[:] = stack
+    largest = []
+    read = ChunkedPixels.read
+
+    def watched(self, channels, rows, columns):
+        window = read(self, channels, rows, columns)
+        largest.append(window[0].size)
+        return window
+
+    monkeypatch.setattr(ChunkedPixels, "read", watched)
+    monkeypatch.setattr("pellucid.data.stacks.store.BAND_BYTES", 4 * 4 * 96 * 8)
+    streamed = data(tmp_path, cache_megabytes=0)
+    x = streamed.train.batch([(i, 0) for i in range(4)])["x"]
+    assert max(largest) <= 96 * 8
+    held = data(write(tmp_path / "held", stack))
+    torch.testing.assert_close(x, held.train.batch([(i, 0) for i in range(4)])["x"])
 
 
 def test_hidden_channels_are_zero_in_x_and_whole_in_the_target(tmp_path):

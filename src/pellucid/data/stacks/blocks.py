@@ -57,9 +57,9 @@ class Block:
 
 
 def cut(region: int, height: int, width: int, side: int) -> list[Block]:
-    """Cut a region into blocks of about `side` pixels that cover it."""
+    """Cut a region into equal blocks of at least `side` pixels (or itself) that cover it."""
     rows, columns = (
-        np.linspace(0, size, max(1, round(size / side)) + 1).round().astype(int)
+        np.linspace(0, size, max(1, size // side) + 1).round().astype(int)
         for size in (height, width)
     )
     return [

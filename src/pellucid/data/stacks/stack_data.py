@@ -150,13 +150,15 @@ class StackData:
             for name in SPLITS
         }  # fmt: skip
         self.train, self.validation, self.test = (made[name] for name in SPLITS)
-        if not len(self.train):
-            raise DataError(
-                "no training block holds a tile",
-                where=stacks.where,
-                expected=f"blocks of at least {size}×{size} pixels",
-                hint="a smaller data.size, or a larger data.block",
-            )
+        asked = {"train": 1.0, "validation": validation, "test": test}
+        for name in SPLITS:
+            if asked[name] > 0 and not len(made[name]):
+                raise DataError(
+                    f"no block of the {name} split holds a tile",
+                    where=stacks.where,
+                    expected=f"blocks of at least {size}×{size} pixels, margins taken off",
+                    hint="a smaller data.size or data.margin, or a larger data.block",
+                )
 
 
 def _tiles(
@@ -215,14 +217,14 @@ def _pixels(store: Store, blocks: Sequence[Block], split_of: Sequence[str]) -> n
     """Return (N, C) training pixels, evenly spaced."""
     own = [block for block, split in zip(blocks, split_of, strict=True) if split == "train"]
     step = max(1, -(-sum(block.height * block.width for block in own) // FIT_PIXELS))
-    parts = []
+    parts, seen = [], 0
     for block in own:
-        window = store.window(
-            block.region,
-            slice(block.top, block.top + block.height),
-            slice(block.left, block.left + block.width),
-        )
-        parts.append(window.reshape(len(window), -1)[:, ::step].T)
+        rows = slice(block.top, block.top + block.height)
+        columns = slice(block.left, block.left + block.width)
+        for _, band in store.bands(block.region, rows, columns):
+            flat_CN = band.reshape(len(band), -1)
+            parts.append(flat_CN[:, (-seen) % step :: step].T.copy())
+            seen += flat_CN.shape[1]
     return np.concatenate(parts)
 
 

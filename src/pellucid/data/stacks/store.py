@@ -58,14 +58,18 @@ class Store:
             return held[:, rows, columns].astype(np.float32)
         return self._read(region, rows, columns).astype(np.float32)
 
-    def bands(self, number: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield a region from top to bottom in bands of bounded memory: rows, (C, h, W)."""
+    def bands(
+        self, number: int, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield a window from top to bottom in bands of bounded memory: rows, (C, h, w)."""
         region = self.regions[number]
-        row = 4 * len(self.channels) * region.width
+        top, bottom, _ = rows.indices(region.height)
+        left, right, _ = columns.indices(region.width)
+        row = 4 * len(self.channels) * (right - left)
         height = max(1, BAND_BYTES // max(1, row))
-        for top in range(0, region.height, height):
-            rows = slice(top, min(top + height, region.height))
-            yield rows, self.window(number, rows)
+        for start in range(top, bottom, height):
+            band = slice(start, min(start + height, bottom))
+            yield band, self.window(number, band, columns)
 
     def _read(self, region: Region, rows: slice, columns: slice) -> np.ndarray:
         if self.hot_pixels is None:
