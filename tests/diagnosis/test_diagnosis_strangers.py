@@ -14,7 +14,13 @@ from pellucid.diagnosis.probes.affine import affine_refit
 from pellucid.diagnosis.probes.commitment import lag
 from pellucid.diagnosis.probes.taps import straight_through
 from pellucid.diagnosis.probes.training import Fork, continued, outlearned
-from pellucid.diagnosis.rules import batchnorm_gap, overfitting, range_mismatch, rate_starvation
+from pellucid.diagnosis.rules import (
+    batchnorm_gap,
+    overfitting,
+    range_mismatch,
+    rate_starvation,
+    split_leak,
+)
 from pellucid.diagnosis.samples import read_samples
 from pellucid.records import Latent
 
@@ -104,6 +110,22 @@ def test_statistics_of_small_batches_do_not_hide_stale_ones():
     found = batchnorm_gap.examine(case_of(healthy, x))
     assert found is not None
     assert found.asserted
+
+
+def test_flat_coloured_patches_are_alike_and_no_copies():
+    generator = torch.Generator().manual_seed(0)
+
+    def patches(count: int, flat: int) -> torch.Tensor:
+        x = torch.rand(count, 3, 8, 8, generator=generator)
+        sky = torch.tensor([0.3, 0.5, 0.9]).view(1, 3, 1, 1)
+        x[:flat] = sky + 0.004 * torch.randn(flat, 3, 8, 8, generator=generator)
+        return x
+
+    train, held = patches(200, 60), patches(100, 30)
+    subject = Subject(pooled, spread_out)
+    assert split_leak.duplicates(case_of(subject, train, held))[0] == 0.0
+    held[50:60] = train[100:110] + 1e-3
+    assert split_leak.duplicates(case_of(subject, train, held))[0] == pytest.approx(0.1)
 
 
 def test_a_lead_over_pca_pays_for_a_gap_and_nothing_else_does():

@@ -177,6 +177,9 @@ _YOUNG = tuple(row for row in _ALL_OF_ERROR if row != "output-saturation")
 _BLUNT = ("under-training", "capacity-limit", "blur")
 """What any lost decibel can look like."""
 
+_UNLEARNT = (*_BLUNT, "level-spread")
+"""What a part that never learnt looks like: the loud is met, the rest is not."""
+
 # fmt: off
 ROWS: tuple[Row, ...] = (
     Row("unpaired-evaluation", "R", Group.MEASUREMENT, 1, unpaired_evaluation),
@@ -201,14 +204,15 @@ ROWS: tuple[Row, ...] = (
     Row("broken-filterbank", "M", Group.WIRING, 1, broken_filterbank),
     Row("random-decoder", "B", Group.WIRING, 2, random_decoder,
         (*_ALL_OF_ERROR, "frozen-module", "inert-loss", "path-mismatch"), fixed_seed),
-    Row("frozen-module", "M", Group.WIRING, 2, frozen_module, (*_BLUNT, "inert-loss"),
+    Row("frozen-module", "M", Group.WIRING, 2, frozen_module, (*_UNLEARNT, "inert-loss"),
         plots=(gradients.parameter_movement,)),
-    Row("inert-loss", "M", Group.WIRING, 2, inert_loss, _BLUNT, plots=(gradients.gradient_shares,)),
+    Row("inert-loss", "M", Group.WIRING, 2, inert_loss, _UNLEARNT,
+        plots=(gradients.gradient_shares,)),
     Row("codebook-ownership", "M", Group.WIRING, 2, codebook_ownership,
         ("codebook-collapse", "commitment-drift")),
     Row("straight-through-gain", "M", Group.WIRING, 2, straight_through_gain,
         ("inert-loss", "frozen-module", "codebook-collapse", "codebook-ownership",
-         "commitment-drift", *_BLUNT),
+         "commitment-drift", *_UNLEARNT),
         plots=(gradients.straight_through_multiple,)),
     Row("path-mismatch", "B", Group.WIRING, 2, path_mismatch),
     Row("permutation-variance", "B", Group.WIRING, 2, permutation_variance,

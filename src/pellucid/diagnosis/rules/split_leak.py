@@ -11,6 +11,9 @@ from pellucid.diagnosis.rules.access import held_out as missing
 
 __all__ = ["duplicates", "examine", "missing"]
 
+MOST = 4096
+"""Elements of a sample that are compared."""
+
 
 def examine(case: Case) -> Finding | None:
     """Assert when more held-out samples than chance allows lie on top of a training sample."""
@@ -48,9 +51,9 @@ def duplicates(case: Case) -> tuple[float, float]:
     # A few loud channels must not decide what is near.
     scale_C = case.fit.transpose(0, 1).flatten(1).std(1).clamp_min(1e-12)
     scale_C = scale_C.clamp_min(1e-3 * float(scale_C.max())).view(1, -1, *[1] * (case.x.ndim - 2))
+    contrast = _contrast(case.x / scale_C)
     x, train = _reduced(case.x / scale_C), _reduced(case.fit / scale_C)
     nearest = torch.cat([torch.cdist(part, train).min(1).values for part in x.split(256)])
-    contrast = (x - x.mean(1, keepdim=True)).norm(dim=1)
     own = torch.cdist(train[:512], train)
     own.fill_diagonal_(float("inf"))
     typical = float(own.min(1).values.median())
@@ -64,11 +67,21 @@ def duplicates(case: Case) -> tuple[float, float]:
     )
 
 
+def _contrast(x_NCP: Tensor) -> Tensor:
+    """Return (N,) the norm of what varies inside a sample, in as many elements as `_reduced` keeps.
+
+    About the mean of each channel where there are positions: a flat coloured patch has none.
+    """
+    inside = tuple(range(2 if x_NCP.ndim > 2 else 1, x_NCP.ndim))
+    varies = (x_NCP - x_NCP.mean(inside, keepdim=True)).flatten(1)
+    return varies.norm(dim=1) * min(1.0, MOST / varies.shape[1]) ** 0.5
+
+
 def _reduced(x_NCP: Tensor) -> Tensor:
-    """Flatten samples; large ones are represented by 4,096 fixed random elements."""
+    """Flatten samples; large ones are represented by fixed random elements."""
     flat = x_NCP.flatten(1)
-    if flat.shape[1] <= 4096:
+    if flat.shape[1] <= MOST:
         return flat
     generator = torch.Generator().manual_seed(0)
-    columns = torch.randperm(flat.shape[1], generator=generator)[:4096]
+    columns = torch.randperm(flat.shape[1], generator=generator)[:MOST]
     return flat[:, columns]
