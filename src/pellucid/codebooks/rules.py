@@ -199,4 +199,4 @@ def grid_patches(decode: Decode, stride: int) -> Decode:
 
 def as_points(latents_NDP: np.ndarray) -> Tensor:
     """Return (N·P, D) float32 points of latents (N, D, P…), samples in order."""
-    return to_rows(torch.from_numpy(np.ascontiguousarray(latents_NDP))).float()
+    return to_rows(torch.from_numpy(np.array(latents_NDP))).float()  # a copy: maps are read-only
