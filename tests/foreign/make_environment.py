@@ -24,6 +24,7 @@ PACKAGES = (
     "encodec==0.1.1",
     "descript-audio-codec==1.0.0",
     "snac==1.2.1",
+    "safetensors>=0.4",  # what pellucid.models imports
 )
 
 

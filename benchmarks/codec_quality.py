@@ -1,0 +1,187 @@
+"""A speech codec's run on held-out speakers beside Opus, Codec2 and Lyra v2; its learning curve.
+
+Every clip is coded by all, at the bits of real files, and heard as 16-bit samples; intervals are
+bootstraps over speakers, of the paired differences too. A run that is still training is measured
+through a copy of one of its checkpoints.
+
+    python benchmarks/codec_quality.py RUN [--checkpoint best] [--clips 20] [--lyra FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from results import write_section
+
+METRICS = ("pesq", "stoi", "visqol", "si_sdr")
+LABELS = {"pesq": "PESQ-WB", "stoi": "STOI", "visqol": "ViSQOL", "si_sdr": "SI-SDR, dB"}
+POINTS = 10
+_FILES = ("recipe.yaml", "run.json", "data.json", "splits.json", "metrics.jsonl")
+
+
+def evaluable(run: Path, checkpoint: str, into: Path, minutes: float = 30.0) -> Path:
+    """Copy a run with the weights of one of its checkpoints; the run may go on meanwhile.
+
+    Args:
+        run: its folder.
+        checkpoint: "best" or "last".
+        into: where the copy is made.
+        minutes: most audio of the training split that its code tables are fitted on.
+    """
+    from pellucid.build.assemble import build_autoencoder
+    from pellucid.training.deploy import deploy
+    from pellucid.training.selection import Selection
+    from pellucid.workflows.code_tables import fit_code_tables
+    from pellucid.workflows.run import Run
+
+    copy = into / run.name
+    (copy / "checkpoints").mkdir(parents=True)
+    for name in _FILES:
+        shutil.copy(run / name, copy / name)
+    shutil.copytree(run / "checkpoints" / checkpoint, copy / "checkpoints" / checkpoint)
+    opened = Run.open(copy)
+    selection = Selection("total", "min")
+    if checkpoint == "best":
+        selection.best_step = 0
+    averaged = bool(opened.recipe.training.get("ema_decay"))
+    autoencoder = build_autoencoder(opened.recipe)
+    deploy(autoencoder, opened.folder, selection, averaged=averaged, writes=True)
+    fit_code_tables(opened, minutes=minutes, progress=False)
+    return copy
+
+
+def measure(run: Path, *, clips: int, visqol: bool, lyra: str | None) -> dict[str, Any]:
+    """Return the evaluation of a run's test split beside the codecs, as plain data."""
+    from pellucid.evaluation.evaluate_audio import evaluate_audio
+    from pellucid.workflows.coder import read_tables
+    from pellucid.workflows.run import Run
+
+    opened = Run.open(run)
+    data: Any = opened.data()
+    result = evaluate_audio(
+        opened.load(),
+        data.test,
+        sample_rate=data.sample_rate,
+        tables=read_tables(opened),
+        max_clips=clips,
+        codecs=("opus", "codec2", "lyra") if lyra else ("opus", "codec2"),
+        opus_kbps=(6.0,),
+        lyra=lyra,
+        levels=(),
+        visqol=visqol,
+    )
+    return {**result.to_json(), "step": opened.status().get("step"), "clips": clips}
+
+
+def quality_table(found: dict[str, Any]) -> list[str]:
+    """Return the table of methods, the model first, and that of the paired differences."""
+    present = [name for name in METRICS if name in found["metrics"]]
+    header = " | ".join(LABELS[name] for name in present)
+    lines = [f"| | file kb/s | {header} |", "|---|---:" + "|---:" * len(present) + "|"]
+    rows = {"**this run**": found["metrics"], **found["references"]}
+    for name, metrics in rows.items():
+        cells = " | ".join(_cell(metrics.get(metric)) for metric in ("file_kbps", *present))
+        lines.append(f"| {name} | {cells} |")
+    lines += [
+        "",
+        "Paired differences, this run minus the codec (95 % intervals over speakers):",
+        "",
+    ]
+    lines += [f"| | {header} |", "|---" + "|---:" * len(present) + "|"]
+    for name, gaps in found["differences"].items():
+        cells = " | ".join(_cell(gaps.get(metric), signed=True) for metric in present)
+        lines.append(f"| {name} | {cells} |")
+    return lines
+
+
+def _cell(value: dict[str, Any] | None, *, signed: bool = False) -> str:
+    if value is None:
+        return ""
+    sign = "+" if signed else ""
+    digits = 3 if abs(value["value"]) < 1 else 2
+    text = f"{value['value']:{sign}.{digits}f}"
+    if value.get("low") is None:
+        return text
+    return f"{text} ({value['low']:{sign}.{digits}f} … {value['high']:{sign}.{digits}f})"
+
+
+def learning_curve(lines: Iterable[dict[str, Any]], points: int = POINTS) -> list[tuple]:
+    """Return (steps, hours, SNR, log-mel) of a few validations, spread evenly, both ends kept."""
+    validations = [
+        (
+            line["step"],
+            line["seconds"] / 3600,
+            line["values"].get("snr"),
+            line["values"].get("terms.log-mel.value"),
+        )
+        for line in lines
+        if line["split"] == "validation"
+    ]
+    if len(validations) <= points:
+        return validations
+    chosen = sorted({round(i * (len(validations) - 1) / (points - 1)) for i in range(points)})
+    return [validations[i] for i in chosen]
+
+
+def curve_table(curve: list[tuple]) -> list[str]:
+    """Return the learning curve as a table, one column per validation."""
+    names = ("steps", "hours", "SNR, dB", "log-mel distance")
+    rows = []
+    for name, column, style in zip(names, zip(*curve, strict=True), ("d", ".2f", ".2f", ".4f"),
+                                   strict=True):  # fmt: skip
+        cells = " | ".join("" if value is None else f"{value:{style}}" for value in column)
+        rows.append(f"| {name} | {cells} |")
+    return [rows[0], "|---" + "|---:" * len(curve) + "|", *rows[1:]]
+
+
+def section(found: dict[str, Any], curve: list[tuple], command: str) -> str:
+    """The Markdown section."""
+    failed = sum(len(clips) for clips in found["failures"].values())
+    lines = [
+        "## A speech codec against Opus, Codec2 and Lyra",
+        "",
+        f"`{command} --write`: {len(found['samples']['index'])} whole clips of held-out speakers, "
+        f"{found['seconds']:.0f} s, weights after {found['step']} steps, {failed} measurements "
+        "failed; Codec2 is narrowband. Bits are those of the files.",
+        "",
+        *quality_table(found),
+    ]
+    if curve:
+        lines += ["", "Learning curve, on the validation split:", "", *curve_table(curve)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, and write when asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="of an unfinished run")
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--no-visqol", action="store_true", help="which takes seconds per clip")
+    parser.add_argument("--lyra", metavar="FOLDER", help="with Lyra v2's TFLite networks")
+    parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pellucid-") as folder:
+        run = arguments.run
+        if arguments.checkpoint:
+            run = evaluable(run, arguments.checkpoint, Path(folder))
+        found = measure(
+            run, clips=arguments.clips, visqol=not arguments.no_visqol, lyra=arguments.lyra
+        )
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    curve = learning_curve(json.loads(line) for line in lines if line.strip())
+    command = f"python benchmarks/codec_quality.py RUN --clips {arguments.clips}"
+    text = section(found, curve, command + (" --lyra FOLDER" if arguments.lyra else ""))
+    print(text)
+    if arguments.write:
+        write_section("codec-quality", text)
+
+
+if __name__ == "__main__":
+    main()
