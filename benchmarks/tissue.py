@@ -25,12 +25,14 @@ from pellucid.workflows.train import train
 from results import write_section
 
 SIXTEEN = ["data.size=16", "data.split=blocks", "data.block=24", "data.margin=4", "data.test=0.3",
-           "data.train_crops=8"]  # fmt: skip
+           "data.train_crops=8", "training.steps=1000", "training.learning_rate=2e-3"]  # fmt: skip
+STRIDE_4 = ["encoder.stride=4", "decoder.stride=4", "encoder.multipliers=[1,2]",
+            "decoder.multipliers=[1,2]"]  # fmt: skip
 ARMS: dict[str, tuple[str, list[str]]] = {
     "mibi-256": ("mibi", []),
     "mibi-64": ("mibi", ["encoder.channels=4", "bottleneck.dim=4"]),
     "mibi-raw": ("mibi", ["data.normalise=[]"]),
-    "imc-256": ("imc_hyperion", [*SIXTEEN, "encoder.channels=64", "bottleneck.dim=64"]),
+    "imc-256": ("imc_hyperion", [*SIXTEEN, *STRIDE_4]),
     "imc-64": ("imc_hyperion", SIXTEEN),
 }
 

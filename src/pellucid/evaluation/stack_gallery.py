@@ -23,6 +23,8 @@ from pellucid.references.samples import spaced
 from pellucid.run_folder import RunFolder, write_atomically
 
 TILES = 16
+CANDIDATES = 96
+"""Tiles that are looked at for each marker's sixteen."""
 GAP = 1
 """Pixels between tiles of a mosaic."""
 # What `save_markers` itself writes; anything else in the folder is not its to remove.
@@ -59,7 +61,7 @@ def save_markers(
     Raises:
         RunError: when a file cannot be written.
     """
-    chosen = [indices[i] for i in spaced(len(indices), TILES)]
+    chosen = [indices[i] for i in spaced(len(indices), CANDIDATES)]
     raw = torch.from_numpy(np.stack([split.raw(index) for index in chosen]))
     x, scale = split.chain.forward(raw)
     judged = judge(raw)
@@ -75,11 +77,12 @@ def save_markers(
     samples = []
     for place, name in enumerate(markers):
         channel = names.index(name)
-        original = columns["original"][:, channel]
+        rows = _with_most(columns["original"][:, channel])
+        original = columns["original"][rows, channel]
         low, high = float(original.min()), float(np.percentile(original.numpy(), 99.5))
         files = {column: f"{place:02d}_{column}.png" for column in columns}
         for column, values in columns.items():
-            mosaic = _mosaic(values[:, channel], low, max(high, low + 1e-6))
+            mosaic = _mosaic(values[rows, channel], low, max(high, low + 1e-6))
             write_atomically(folder.reconstructions / files[column], _png(mosaic))
         marker = result.markers[channel]
         r2 = {"reconstruction": marker["r2"], linear: marker["references"][linear]}
@@ -88,7 +91,7 @@ def save_markers(
         "kind": "stacks",
         "columns": list(columns),
         "selection": f"{len(markers)} of {sum(m['live'] for m in result.markers)} live markers, "
-        f"{how}; {len(chosen)} held-out tiles",
+        f"{how}; of each, held-out tiles from the half that holds most of it",
         "samples": samples,
     }
     folder.write_json(folder.reconstructions / "index.json", index)
@@ -96,6 +99,13 @@ def save_markers(
     for path in folder.reconstructions.glob("*.png"):
         if _OWN.fullmatch(path.name) and path.name not in kept:
             path.unlink()
+
+
+def _with_most(marker_NHW: Tensor) -> list[int]:
+    """Return tiles spread evenly over the half that holds most of a marker, most first."""
+    ranked = marker_NHW.flatten(1).mean(1).argsort(descending=True).tolist()
+    half = ranked[: max(TILES, len(ranked) // 2)]
+    return [half[place] for place in spaced(len(half), TILES)]
 
 
 def _fairest(answers: dict[str, Tensor], numbers: int) -> str:

@@ -40,7 +40,7 @@ class StackEvaluation:
         metrics: over live markers: r2, r2_worst_decile, pearson, cosine, gradient_error, r2_counts,
             masked_r2 where measured, and the cost in bits.
         markers: one node per fed channel: name, live, nonzero_train, nonzero_held_out, r2, r2_low,
-            r2_high, pearson, gradient, r2_counts, references (name → R²), masked_r2.
+            r2_high (live ones), pearson, gradient, r2_counts, references (name → R²), masked_r2.
         references: "mean", "pca-64", "pca-256", "pca-own", "patch-pca".
         differences: reference → metric → this model minus it, the same blocks drawn.
         latent: shape, numbers per tile, and a Gaussian's rate.

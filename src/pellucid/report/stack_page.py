@@ -34,7 +34,8 @@ def write_stack_page(
     live = sum(node["state"] == "live" for node in report["channels"])
     head = fill(
         "stack_page.html.j2",
-        headline=f"{report['count']} regions, {live} of {len(report['channels'])} channels vary.",
+        headline=f"{report['count']} {'region' if report['count'] == 1 else 'regions'}, "
+        f"{live} of {len(report['channels'])} channels vary.",
         suggestions=report["suggestions"],
     )
     sections = [

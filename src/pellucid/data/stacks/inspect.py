@@ -23,6 +23,8 @@ from pellucid.data.stacks.thumbnails import Thumbnails, thumbnails
 
 HOT = 50.0
 """Counts above all neighbours from which steinbock's examples call a pixel hot."""
+JUDGED = 0.01
+"""Share of pixels that must not be zero for a marker to be judged, as in the evaluation."""
 _TILE, _SMALL_TILE = 32, 16
 _LOOK = 512  # side of the window in which hot pixels are counted
 _COUNTS_END = 1000.0  # above, values are camera levels rather than ion counts
@@ -113,7 +115,8 @@ def suggest(report: StackReport, stacks: Stacks, *, hot: int) -> tuple[Suggestio
     if hot:
         words.append(f"data.hot_pixels={HOT:g}")
     live = sum(node["state"] == "live" for node in report.channels)
-    why = f"{report.count} regions of {live} channels that vary"
+    noun = "region" if report.count == 1 else "regions"
+    why = f"{report.count} {noun} of {live} channels that vary"
     found = [Suggestion("tissue-stack", why, " ".join(words))]
     if report.masks and "tissue-graph" in recipe_names():
         why = f"{report.masks} regions have cell masks: cells and their neighbours as graphs"
@@ -148,6 +151,12 @@ def _remarks(report: StackReport, found: Survey) -> list[str]:
     if silent:
         listed = ", ".join(f"{name} in {count}" for name, count in silent.items())
         remarks.append(f"silent channels (below 5 % of their usual spread), regions: {listed}")
+    sparse = [n["name"] for n in report.channels if n["state"] == "live" and n["zero"] > 1 - JUDGED]
+    if sparse:
+        remarks.append(
+            f"{len(sparse)} channels are not zero in less than {JUDGED:.0%} of the pixels, so they "
+            f"would be fed but not judged: {', '.join(sparse)}"
+        )
     twins = [n for n in report.correlated if abs(n["r"]) > 0.95]
     if twins:
         listed = ", ".join(" and ".join(n["channels"]) for n in twins)
