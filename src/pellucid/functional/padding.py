@@ -67,7 +67,7 @@ def check_sides(x_BCHW: Tensor, multiple: int, *, channels: int | None = None) -
         )
 
 
-def pad_to_multiple(x_BCHW: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(x_BCHW: Tensor, multiple: int, *, least: int = 0) -> Tensor:
     """Pad bottom and right until both sides are multiples of `multiple`; cut with `crop_to`.
 
     The padding mirrors the image without repeating its edge; where the image is too small to be
@@ -76,10 +76,11 @@ def pad_to_multiple(x_BCHW: Tensor, multiple: int) -> Tensor:
     Args:
         x_BCHW: (B, C, H, W), H and W at least 1.
         multiple: pixels.
+        least: both sides come out at least as long, a multiple of `multiple`.
     """
     height, width = x_BCHW.shape[-2:]
-    x_BCHW = _pad_side(x_BCHW, round_up(height, multiple) - height, axis=-2)
-    return _pad_side(x_BCHW, round_up(width, multiple) - width, axis=-1)
+    x_BCHW = _pad_side(x_BCHW, max(least, round_up(height, multiple)) - height, axis=-2)
+    return _pad_side(x_BCHW, max(least, round_up(width, multiple)) - width, axis=-1)
 
 
 def crop_to(x_BCHW: Tensor, height: int, width: int) -> Tensor:

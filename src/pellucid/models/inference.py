@@ -36,7 +36,8 @@ def reconstruct(
     rest blended smoothly. With `overlap` at least twice the reach this *equals* the whole image for
     networks without global statistics. GroupNorm takes its statistics per tile and attention looks
     only inside its tile, so there tiles differ from the whole: an untrained residual network on
-    192 × 192 noise in tiles of 128 by 25 dB below the signal, less the larger the tile.
+    192 × 192 noise in tiles of 128 by 25 dB below the signal, less the larger the tile. A decoder
+    that draws tiles of one size only (`tile`) gets exactly those, a third of them shared.
 
     Args:
         autoencoder: the model; left in its mode, run as evaluated.
@@ -56,7 +57,10 @@ def reconstruct(
     _check(x_BCHW, batch)
     height, width = x_BCHW.shape[-2:]
     stride = autoencoder.stride
-    padded = pad_to_multiple(x_BCHW, stride)
+    fixed = getattr(autoencoder.decoder, "tile", None)
+    if isinstance(fixed, int):
+        tile, overlap = fixed, max(stride, fixed // 3)
+    padded = pad_to_multiple(x_BCHW, stride, least=fixed or 0)
     if tile is None or max(padded.shape[-2:]) <= tile:
         parts = [_through(autoencoder, part, precision) for part in padded.split(batch)]
         return crop_to(torch.cat(parts), height, width)
@@ -122,6 +126,13 @@ def _tilings(
     autoencoder: Autoencoder, x_BCHW: Tensor, tile: int, overlap: int | None
 ) -> tuple[Tiling, Tiling]:
     stride = autoencoder.stride
+    if isinstance(getattr(autoencoder.decoder, "tile", None), int):
+        assert overlap is not None
+        rows, columns = (
+            plan_tiles(length, tile=tile, overlap=overlap, stride=stride, reach=0)
+            for length in x_BCHW.shape[-2:]
+        )
+        return rows, columns
     inside, positions = receptive_field(autoencoder.encoder), receptive_field(autoencoder.decoder)
     if inside is None or positions is None:
         reach = tile // 4  # endless: the best that half a tile of overlap can do

@@ -64,6 +64,11 @@ class GraphDecoder(nn.Module):
         )
 
     @property
+    def tile(self) -> int:
+        """Side in pixels of the only tile it draws."""
+        return self.side * self.stride
+
+    @property
     def last_layer(self) -> nn.Parameter:
         """The weight every output value passes through last."""
         return self.graph.last_layer
