@@ -34,7 +34,7 @@ def measure(run: Run, title: str) -> dict[str, str]:
         f"threads ({environment['precision']}), {status['parameters']:,} parameters, "
         f"{status['step']} steps"
     )
-    told = _of_audio if evaluation.get("kind") == "audio" else _of_images
+    told = {"audio": _of_audio, "stacks": _of_stacks}.get(str(evaluation.get("kind")), _of_images)
     return {"data": title, "cost": cost, **told(evaluation)}
 
 
@@ -70,6 +70,23 @@ def _of_audio(evaluation: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _of_stacks(evaluation: dict[str, Any]) -> dict[str, str]:
+    metrics = evaluation["metrics"]
+    others = [
+        f"{name} R² {node['r2']['value']:.3f}"
+        for name, node in evaluation["references"].items()
+        if name != "mean"
+    ]
+    live = sum(bool(marker["live"]) for marker in evaluation["markers"])
+    return {
+        "r2": f"{metrics['r2']['value']:.3f} {_interval(metrics['r2'], 3)}",
+        "pearson": f"{metrics['pearson']['value']:.3f}",
+        "numbers": f"{evaluation['latent']['numbers']}",
+        "references": ", ".join(others),
+        "held_out": f"{live}",
+    }
+
+
 def _interval(metric: dict[str, Any], digits: int) -> str:
     return f"({metric['low']:.{digits}f} … {metric['high']:.{digits}f})"
 
@@ -80,6 +97,12 @@ def header_lines(row: dict[str, str]) -> tuple[str, str]:
         score = (
             f"PESQ-WB {row['pesq']}, STOI {row['stoi']} at {row['kbps']} kb/s of files on "
             f"{row['held_out']} held-out speakers of {row['data']} (beside: {row['references']})"
+        )
+    elif "r2" in row:
+        score = (
+            f"R² {row['r2']}, Pearson {row['pearson']} (medians over {row['held_out']} live markers) "
+            f"from {row['numbers']} numbers per tile on held-out {row['data']} (references: "
+            f"{row['references']})"
         )
     else:
         score = (
@@ -105,7 +128,7 @@ def write(name: str, row: dict[str, str]) -> None:
 
 
 def tables(rows: dict[str, dict[str, str]]) -> str:
-    """Return the README's tables: recipes for pictures, then codecs for speech."""
+    """Return the README's tables: recipes for pictures, codecs for speech, tissue."""
     pictures = [
         "| recipe | what | data | held-out PSNR | SSIM | bits per pixel | references | cost |",
         "|---|---|---|---:|---:|---:|---|---|",
@@ -114,16 +137,25 @@ def tables(rows: dict[str, dict[str, str]]) -> str:
         "| recipe | what | data | held-out PESQ-WB | STOI | kb/s | on the same clips | cost |",
         "|---|---|---|---:|---:|---:|---|---|",
     ]
+    tissue = [
+        "| recipe | what | data | held-out R², median of live markers | Pearson | numbers per tile "
+        "| references | cost |",
+        "|---|---|---|---:|---:|---:|---|---|",
+    ]
     for name in recipe_names():
         if name not in rows:
             continue
         row = rows[name]
         what = shipped_recipe(name).summary.split(": ", 1)[-1].split(". ")[0]
-        keys = ("pesq", "stoi", "kbps") if "pesq" in row else ("psnr", "ssim", "bits")
+        keys, lines = ("psnr", "ssim", "bits"), pictures
+        if "pesq" in row:
+            keys, lines = ("pesq", "stoi", "kbps"), codecs
+        if "r2" in row:
+            keys, lines = ("r2", "pearson", "numbers"), tissue
         cells = [f"`{name}`", what, row["data"], *(row[key] for key in keys)]
-        lines = codecs if "pesq" in row else pictures
         lines.append(f"| {' | '.join([*cells, row['references'], row['cost']])} |")
-    return "\n".join([*pictures, *(["", *codecs] if len(codecs) > 2 else [])])
+    filled = [table for table in (pictures, codecs, tissue) if len(table) > 2]
+    return "\n\n".join("\n".join(table) for table in filled)
 
 
 def main() -> None:
