@@ -100,9 +100,9 @@ def header_lines(row: dict[str, str]) -> tuple[str, str]:
         )
     elif "r2" in row:
         score = (
-            f"R² {row['r2']}, Pearson {row['pearson']} (medians over {row['held_out']} live markers) "
-            f"from {row['numbers']} numbers per tile on held-out {row['data']} (references: "
-            f"{row['references']})"
+            f"R² {row['r2']}, Pearson {row['pearson']} (medians over {row['held_out']} live "
+            f"markers) from {row['numbers']} numbers per tile on held-out {row['data']} "
+            f"(references: {row['references']})"
         )
     else:
         score = (

@@ -6,6 +6,7 @@ Shape letters: C channels, S side of the grid.
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -30,5 +31,9 @@ class Template(nn.Module):
 
     @torch.no_grad()
     def follow(self, canonical_BCSS: Tensor) -> None:
-        """Move towards the mean of a batch of canonical grids."""
-        self.mean.lerp_(canonical_BCSS.mean(0).to(self.mean.dtype), 1 - self.decay)
+        """Move towards the mean of a batch of canonical grids, of all processes where several."""
+        mean = canonical_BCSS.mean(0).to(self.mean.dtype)
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(mean)
+            mean = mean / dist.get_world_size()
+        self.mean.lerp_(mean, 1 - self.decay)
