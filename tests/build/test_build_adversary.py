@@ -116,3 +116,12 @@ def test_an_override_can_change_and_remove_the_adversary():
     assert changed is not None
     assert changed.weight == 0.5
     assert build_adversary(apply_overrides(recipe, ["adversary=null"])) is None
+
+
+def test_a_balancer_and_an_adaptive_weight_exclude_each_other():
+    recipe = asking({"period": PERIOD}, adaptive=10.0)
+    assert build_adversary(recipe).adaptive == 10.0
+    with pytest.raises(RecipeError, match="either a balancer or adaptive"):
+        build_adversary(apply_overrides(recipe, sections={"balancer": {}}))
+    with pytest.raises(RecipeError, match="adaptive"):
+        build_adversary(asking({"period": PERIOD}, adaptive=0.0))

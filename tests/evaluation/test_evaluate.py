@@ -252,3 +252,15 @@ def test_the_spread_holds_best_and_worst() -> None:
     assert spread_by_psnr(psnr, 3) == [1, 0, 2]
     assert spread_by_psnr(psnr, 9) == [1, 3, 0, 4, 2]
     assert spread_by_psnr(psnr, 1) == [1]
+
+
+def test_colour_and_grayscale_are_measured_apart_where_both_occur() -> None:
+    grey = HELD_OUT[:8, :1].expand(-1, 3, -1, -1)
+    found = run(held_out=Pictures(torch.cat([HELD_OUT, grey])))
+    assert set(found.colour) == {"colour", "grayscale"}
+    assert found.colour["colour"]["psnr"]["n"] == 20
+    assert found.colour["grayscale"]["psnr"]["n"] == 8
+    alone = run()
+    assert found.colour["colour"]["psnr"]["value"] == pytest.approx(alone.metrics["psnr"].value)
+    assert alone.colour == {}
+    assert Evaluation.from_json(found.to_json()).colour == found.colour

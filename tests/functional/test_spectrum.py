@@ -108,3 +108,16 @@ def test_a_band_is_the_sum_of_its_rings_and_batches_join():
 def test_too_small_images_are_refused():
     with pytest.raises(PellucidError, match="at least 8×8"):
         radial_spectra(torch.rand(1, 1, 7, 9), torch.rand(1, 1, 7, 9))
+
+
+def test_noise_raises_the_ratio_but_brings_no_gain():
+    x = wave(0.2) + 0.3 * noise(1, 1, 64, 64)
+    soft = 0.5 * x
+    grainy = soft + 0.5 * noise(1, 1, 64, 64, seed=1)
+    found = [radial_spectra(y, x).band() for y in (x, soft, grainy)]
+    gains = [float(spectra.gain) for spectra in found]
+    assert gains[:2] == pytest.approx([1, 0.5])
+    assert gains[2] == pytest.approx(0.5, abs=0.05)
+    assert float(found[2].ratio) > 1.3 * float(found[1].ratio)
+    for spectra in found:
+        torch.testing.assert_close(spectra.ratio * spectra.coherence, spectra.gain.square())

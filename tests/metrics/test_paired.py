@@ -75,8 +75,9 @@ def test_equal_images_are_perfect_and_finite():
     result = measured(x, x)
     assert result["psnr"].value == pytest.approx(10 * math.log10(12 * 255**2), abs=1e-4)
     assert result["psnr"].value == pytest.approx(58.92, abs=0.01)
-    for name in ("ssim", "ms_ssim", "sharpness", "coherence"):
+    for name in ("ssim", "ms_ssim", "sharpness", "coherence", "detail"):
         assert result[name].value == pytest.approx(1, abs=1e-5)
+    assert result["perceptual"].value == pytest.approx(0, abs=1e-5)
 
 
 def test_flat_images_are_as_sharp_as_flat_images():
@@ -93,6 +94,26 @@ def test_blur_and_noise_are_told_apart():
     grainy = measured(noisy(blurred, 0.1), x)
     assert grainy["sharpness"].value > 0.7
     assert grainy["coherence"].value < 0.4 < 0.8 < soft["coherence"].value
+    # noise makes it sharper, and neither brings detail back nor looks better
+    assert grainy["detail"].value == pytest.approx(soft["detail"].value, abs=0.05)
+    assert grainy["perceptual"].value > soft["perceptual"].value
+
+
+def test_some_images_can_be_measured_apart():
+    x = photographs()
+    both, half = PairedImages(RUN), PairedImages(RUN)
+    both.update(torch.cat([noisy(x, 0.1), noisy(x, 0.3)]), torch.cat([x, x]))
+    half.update(noisy(x, 0.3), x)
+    rows = np.arange(2 * len(x)) >= len(x)
+    for name, metric in both.compute(rows=rows).items():
+        assert metric.value == pytest.approx(half.compute()[name].value)
+
+
+def test_many_images_are_measured_as_few_at_a_time(monkeypatch):
+    x = photographs()
+    expected = measured(noisy(x), x)["perceptual"].value
+    monkeypatch.setattr("pellucid.metrics.paired._AT_ONCE", 5 * x[0].numel())
+    assert measured(noisy(x), x)["perceptual"].value == pytest.approx(expected)
 
 
 def test_intervals_count_photographs_not_crops():

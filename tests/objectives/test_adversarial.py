@@ -219,3 +219,22 @@ def test_a_term_that_was_not_named_is_refused():
     objective = Objective({"l1": Weighted(L1(), 1.0)}, balancer=Balancer(["l2"])).train()
     with pytest.raises(PellucidError, match="does not know this term"):
         objective(torch.ones(1, 1, 4, requires_grad=True), torch.zeros(1, 1, 4))
+
+
+@pytest.mark.parametrize(("slope", "factor"), [(2.0, 0.5), (0.1, 10.0), (1e-9, 50.0)])
+def test_the_adaptive_weight_pulls_as_hard_as_the_terms_within_its_bound(slope, factor):
+    """Unit gradients: L1's at x̂ has norm 1/√n, the adversary's slope/√n."""
+    x_hat, x = torch.ones(2, 1, 3, 3, requires_grad=True), torch.zeros(2, 1, 3, 3)
+    adversarial = {"adversarial": Penalty(-slope * x_hat.mean(), 0.5, "hinge")}
+    output = Objective({"l1": Weighted(L1(), 1.0)})(x_hat, x, None, adversarial, adaptive=50.0)
+    assert output.terms["adversarial"].weight == pytest.approx(0.5 * factor)
+    expected = 1 - 0.5 * min(factor, 50.0) * slope
+    output.total.backward()
+    torch.testing.assert_close(x_hat.grad, torch.full_like(x_hat, expected / x_hat.numel()))
+
+
+def test_without_gradients_the_adaptive_weight_is_a_plain_one():
+    x = torch.zeros(2, 1, 3, 3)
+    adversarial = {"adversarial": Penalty(x.mean() + 1, 0.5, "hinge")}
+    output = Objective({"l1": Weighted(L1(), 1.0)})(x + 1, x, None, adversarial, adaptive=50.0)
+    assert float(output.total) == pytest.approx(1.5)

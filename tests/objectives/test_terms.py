@@ -20,6 +20,7 @@ from pellucid.objectives import (
     Cosine,
     Edge,
     FocalFrequency,
+    GaussianNLL,
     Huber,
     LogMel,
     MSSSIMLoss,
@@ -67,6 +68,7 @@ CASES = {
     "huber": Case(Huber(delta=0.1), any_shape=True),
     "cosine": Case(Cosine()),
     "channel-noise": Case(ChannelNoise(), any_shape=True),
+    "gaussian-nll": Case(GaussianNLL(), any_shape=True),
     "ssim": Case(SSIMLoss()),
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
@@ -332,6 +334,15 @@ def test_images_below_the_window_are_refused():
     with pytest.raises(PellucidError, match="at least 11×11"):
         SSIMLoss()(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8))
     assert SSIMLoss(window=7)(torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8)).isfinite()
+
+
+def test_a_kl_beside_the_gaussian_nll_has_the_weight_of_a_learned_sigma():
+    """Its gradient is that of the mean squared error times E / (2·(MSE + σ₀²))."""
+    y, x = images()
+    _, gradient = value_and_gradient(GaussianNLL(floor=0.01), y, x)
+    _, plain = value_and_gradient(L2(), y, x)
+    error = (y - x).square().mean()
+    torch.testing.assert_close(gradient, plain * x[0].numel() / 2 / (error + 1e-4))
 
 
 # --- terms of stacks ------------------------------------------------------------------------------

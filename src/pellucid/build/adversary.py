@@ -39,6 +39,13 @@ def build_adversary(recipe: Recipe) -> Adversary | None:
     rest = {key: value for key, value in recipe.adversary.items() if key != "discriminators"}
     given: dict[str, Any] = {"discriminator": None}
     keywords = check_keywords(Adversary, rest, where=_SECTION, given=given)
+    if recipe.balancer is not None and keywords.get("adaptive") is not None:
+        raise RecipeError(
+            "a balancer sets the adversary's weight already",
+            where=f"{_SECTION}.adaptive",
+            expected="either a balancer or adaptive",
+            hint="leave adversary.adaptive out",
+        )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         parts = [_discriminator(name, node, facts) for name, node in asked.items()]

@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from pathlib import Path
 
+from pellucid.data.annotations import SUFFIXES
 from pellucid.data.duplicates import find_duplicates
 from pellucid.data.named import NAMED
 from pellucid.data.opening import open_source
@@ -18,7 +19,14 @@ from pellucid.errors import DataError
 MEASURED_SIDE = 256  # pixels: larger images are measured after shrinking to it
 _TINY = 40  # short side up to which sets are treated as 28×28 or 32×32 sets
 _FEW = 50  # images; fewer are only enough when many crops are cut from each
-_OWN = {"patch-vq": (64, 3), "photos-vq": (64, 3), "cifar-vq": (32, 3), "mnist-vae": (28, 1)}
+_OWN = {
+    "patch-vq": (64, 3),
+    "photos-vq": (64, 3),
+    "cifar-vq": (32, 3),
+    "mnist-vae": (28, 1),
+    "ear-vae": (128, 3),
+}
+_DETAILED = 96  # short side from which crops are worth 128 pixels
 _OWN_BATCH = 32  # what the shipped recipes train with at least
 
 
@@ -104,6 +112,14 @@ def suggest(report: DataReport, *, named: bool = False) -> tuple[Suggestion, ...
         f"{size}×{size}",
         _command("patch-vq", place, size, report),
     )
+    detailed = Suggestion(
+        "ear-vae",
+        f"{report.found} {kind} images, median short side {short} pixels: a continuous latent with "
+        "fine detail, for features and landmarks",
+        _command("ear-vae", place, 128, report),
+    )
+    if not named and Path(report.source).suffix.lower() in SUFFIXES and short >= _DETAILED:
+        return (detailed, whole)
     if short < 2 * size:
         return (whole,)
     crops = Suggestion(
@@ -112,7 +128,7 @@ def suggest(report: DataReport, *, named: bool = False) -> tuple[Suggestion, ...
         "crops at native resolution fit into each",
         _command("photos-vq", place, size, report),
     )
-    return (crops, whole) if report.count < _FEW else (whole, crops)
+    return (crops, whole) if report.count < _FEW else (whole, detailed, crops)
 
 
 def _command(recipe: str, place: str, size: int, report: DataReport) -> str:

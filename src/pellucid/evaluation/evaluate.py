@@ -15,7 +15,7 @@ from pellucid.evaluation.passes import Pass, Reconstructor, batches, sweep
 from pellucid.evaluation.protocol import Progress, Protocol, Steps
 from pellucid.evaluation.rate import bits_per_sample
 from pellucid.evaluation.record import Evaluation
-from pellucid.evaluation.summary import about_latent, all_metrics, by_label
+from pellucid.evaluation.summary import about_latent, all_metrics, by_colour, by_label
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.precision import Precision, resolve_precision
@@ -131,6 +131,7 @@ def evaluate(
         latent=about_latent(measured, numbers, protocol),
         spectrum=measured.paired.spectrum_json(),
         labels=by_label(measured),
+        colour=by_colour(measured, protocol),
         samples=measured.samples,
     )
     if folder is not None:

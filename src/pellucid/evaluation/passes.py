@@ -116,6 +116,7 @@ class Pass:
     latent_shape: tuple[int, ...] = ()
     samples: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
     labels: list[int] = dataclasses.field(default_factory=list)
+    colourless: list[bool] = dataclasses.field(default_factory=list)
     variance: ElementVariance = dataclasses.field(default_factory=lambda: ElementVariance())
 
     def __post_init__(self) -> None:
@@ -136,6 +137,7 @@ class Pass:
             _digest(image) for image in self.value_range.to_uint8(batch.target)
         ]
         self.labels += batch.labels or []
+        self.colourless += _colourless(batch.target, self.value_range).tolist()
         self.variance.update(batch.target)
         self.latent_shape = tuple(latent.mean.shape[1:])
         if latent.codes is not None and bits_per_position is not None:
@@ -209,3 +211,9 @@ def sweep(
 
 def _digest(image: Tensor) -> str:
     return hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def _colourless(x_BCHW: Tensor, value_range: ValueRange) -> Tensor:
+    """Return (B,) whether the channels of each 8-bit image are equal."""
+    levels = value_range.to_uint8(x_BCHW)
+    return (levels == levels[:, :1]).flatten(1).all(1)

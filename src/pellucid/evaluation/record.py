@@ -47,7 +47,8 @@ class Evaluation:
         spectrum: frequency, ratio, coherence and water_filling of the radial spectra.
         labels: label → {"n", "psnr", "ssim"}, or empty.
         samples: columns over the held-out samples: index, name, group, digest of the target's
-            8-bit pixels, psnr, ssim, ms_ssim. What `compare` pairs.
+            8-bit pixels, psnr, ssim, ms_ssim, perceptual. What `compare` pairs.
+        colour: "colour" and "grayscale" → paired metrics, or empty without both.
     """
 
     split: str
@@ -62,6 +63,7 @@ class Evaluation:
     spectrum: dict[str, Any]
     labels: dict[str, Any]
     samples: dict[str, list[Any]]
+    colour: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and numbers."""

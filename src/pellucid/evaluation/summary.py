@@ -74,3 +74,24 @@ def by_label(measured: Pass) -> dict[str, Any]:
         }
         for label in np.unique(labels).tolist()
     }
+
+
+def by_colour(measured: Pass, protocol: Protocol) -> dict[str, dict[str, Any]]:
+    """Return the paired metrics of colour and of grayscale images apart, or {} without both.
+
+    Grayscale in three channels spends no error on colour, so a set that mixes the two has two
+    answers, and a model may gain on one what it loses on the other.
+    """
+    grey = np.asarray(measured.colourless)
+    if not 2 <= int(grey.sum()) <= len(grey) - 2:
+        return {}
+    parts = {"colour": ~grey, "grayscale": grey}
+    return {
+        name: {
+            metric: value.to_json()
+            for metric, value in measured.paired.compute(
+                resamples=protocol.resamples, seed=protocol.seed, rows=rows
+            ).items()
+        }
+        for name, rows in parts.items()
+    }

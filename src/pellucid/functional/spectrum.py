@@ -49,6 +49,12 @@ class RadialSpectra:
         return self.cross.square() / (self.power * self.power_hat)
 
     @property
+    def gain(self) -> Tensor:
+        """(B, R) cross/P: how much of the original's detail is there, in place. Noise adds nothing
+        to it: 1 whole, below 1 softer or displaced, and ratio · coherence = gain²."""
+        return self.cross / self.power
+
+    @property
     def water_filling(self) -> Tensor:
         """(B, R) 1 − D(f)/S(f): the power a rate-limited optimum keeps at the model's own error."""
         error = self.power + self.power_hat - 2 * self.cross

@@ -18,6 +18,7 @@ from pellucid.functional.psnr import psnr
 from pellucid.functional.shapes import check_images, check_pair
 from pellucid.functional.spectrum import SHARPNESS_BAND, RadialSpectra, radial_spectra
 from pellucid.functional.ssim import ms_ssim, scales_that_fit, ssim
+from pellucid.functional.steerable import steerable_distance
 from pellucid.functional.value_range import ValueRange
 from pellucid.records import MetricValue
 
@@ -27,13 +28,17 @@ PAIR = "both images clamped to the range, ×255, rounded"
 PER_IMAGE = "mean of per-image values"
 BAND = "0.1875–0.3125 cycles per pixel (around half Nyquist), Hann window, sums over all images"
 
-# Means over images of psnr, ssim, ms_ssim, power, power_hat, cross (last axis) → the metric.
+_AT_ONCE = 2**22  # values per call of the perceptual distance, which holds eight answers to each
+
+# Means over images of psnr, ssim, ms_ssim, perceptual, power, power_hat, cross → the metric.
 _STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "psnr": lambda m: m[..., 0],
     "ssim": lambda m: m[..., 1],
     "ms_ssim": lambda m: m[..., 2],
-    "sharpness": lambda m: m[..., 4] / m[..., 3],
-    "coherence": lambda m: m[..., 5] ** 2 / (m[..., 3] * m[..., 4]),
+    "perceptual": lambda m: m[..., 3],
+    "sharpness": lambda m: m[..., 5] / m[..., 4],
+    "coherence": lambda m: m[..., 6] ** 2 / (m[..., 4] * m[..., 5]),
+    "detail": lambda m: m[..., 6] / m[..., 4],
 }
 
 
@@ -54,7 +59,7 @@ def eight_bit_psnr(x_hat: Tensor, x: Tensor, value_range: ValueRange) -> Tensor:
 
 
 class PairedImages:
-    """Accumulate PSNR, SSIM, MS-SSIM, sharpness and coherence over pairs of images.
+    """Accumulate PSNR, SSIM, MS-SSIM, perceptual distance, sharpness, coherence and detail.
 
     Every pair is compared as 8-bit images. One instance may see images of different sizes, batch
     by batch. Values per image are kept, so that two runs on the same images can be compared with
@@ -66,7 +71,8 @@ class PairedImages:
 
     def __init__(self, value_range: ValueRange) -> None:
         self.value_range = value_range
-        self._values: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "ms_ssim": []}
+        names = ("psnr", "ssim", "ms_ssim", "perceptual")
+        self._values: dict[str, list[Tensor]] = {name: [] for name in names}
         self._spectra: list[RadialSpectra] = []
         self._groups: list[str] = []
         self._scales: set[int] = set()
@@ -97,6 +103,7 @@ class PairedImages:
             self._values["psnr"].append(error.cpu())
             self._values["ssim"].append(ssim(x_hat, x, data_range=1.0).cpu())
             self._values["ms_ssim"].append(ms_ssim(x_hat, x, data_range=1.0).cpu())
+            self._values["perceptual"].append(_perceptual(x_hat, x).cpu())
             self._spectra.append(radial_spectra(x_hat, x).cpu())
         self._scales.add(scales_that_fit(x_BCHW.shape[-2], x_BCHW.shape[-1]))
 
@@ -107,7 +114,7 @@ class PairedImages:
 
     @property
     def per_image(self) -> dict[str, np.ndarray]:
-        """(N,) values per image of psnr (dB), ssim and ms_ssim, in the order of `update`."""
+        """(N,) values per image of psnr (dB), ssim, ms_ssim and perceptual, as they were given."""
         self._require_images()
         return {name: torch.cat(parts).double().numpy() for name, parts in self._values.items()}
 
@@ -134,21 +141,34 @@ class PairedImages:
         }
 
     def compute(
-        self, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+        self,
+        *,
+        confidence: float = 0.95,
+        resamples: int = 2000,
+        seed: int = 0,
+        rows: np.ndarray | None = None,
     ) -> dict[str, MetricValue]:
-        """Return psnr, ssim, ms_ssim, sharpness and coherence with cluster-bootstrap intervals.
+        """Return every metric with its cluster-bootstrap interval.
+
+        psnr, ssim, ms_ssim, perceptual, sharpness (power of x̂ over x around half Nyquist: noise
+        raises it), coherence (how much of it is the right detail) and detail (the right detail that
+        is there, over all there was: noise cannot raise it).
 
         Args:
             confidence: probability that an interval covers the truth.
             resamples: bootstrap resamples of whole groups.
             seed: of the resampling.
+            rows: (N,) which images count; None takes all.
 
         Raises:
             PellucidError: when no image was seen.
         """
         values = self.per_image
         columns = np.stack([*values.values(), *self._band_columns()], axis=1)
-        replicates, n = resample_means(columns, self.groups, resamples=resamples, seed=seed)
+        groups = self.groups
+        if rows is not None:
+            columns, groups = columns[rows], groups[rows]
+        replicates, n = resample_means(columns, groups, resamples=resamples, seed=seed)
         results = {}
         for name, (unit, convention) in self._conventions().items():
             statistic = _STATISTICS[name]
@@ -167,8 +187,14 @@ class PairedImages:
             "psnr": ("dB", f"{PER_IMAGE}, at most 58.92 dB; {PAIR}"),
             "ssim": ("1", f"{PER_IMAGE}; {window}; {PAIR}"),
             "ms_ssim": ("1", f"{PER_IMAGE}; {multi}; {window}; {PAIR}"),
+            "perceptual": (
+                "1",
+                f"{PER_IMAGE}; steerable-band distance, structure and strength, luma and a quarter "
+                f"of each chroma, up to 4 octaves, 0 equal; {PAIR}",
+            ),
             "sharpness": ("1", f"power of x̂ over power of x in {BAND}; {PAIR}"),
             "coherence": ("1", f"squared coherence of x̂ and x in {BAND}; {PAIR}"),
+            "detail": ("1", f"cross-power of x̂ and x over power of x in {BAND}; {PAIR}"),
         }
 
     def _band_columns(self) -> list[np.ndarray]:
@@ -184,3 +210,10 @@ class PairedImages:
     def _require_images(self) -> None:
         if not self._spectra:
             raise PellucidError("no image was measured", where="PairedImages", hint="call update")
+
+
+def _perceptual(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Return the distance of each pair, a few images at a time."""
+    count = max(1, _AT_ONCE // x[0].numel())
+    pairs = zip(x_hat.split(count), x.split(count), strict=True)
+    return torch.cat([steerable_distance(*pair) for pair in pairs])

@@ -15,7 +15,7 @@ from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
 from pellucid.objectives.perceptual import LPIPS, Perceptual, TimmFeatures
-from pellucid.objectives.pixel import L1, L2, Charbonnier, Huber
+from pellucid.objectives.pixel import L1, L2, Charbonnier, GaussianNLL, Huber
 from pellucid.objectives.spectral import STFT, CompressedSTFT, LogMel
 from pellucid.objectives.structure import MSSSIMLoss, SSIMLoss
 from pellucid.objectives.term import Term
@@ -30,6 +30,7 @@ TERMS: dict[str, type[Term]] = {
     "ms-ssim": MSSSIMLoss,
     "channel-noise": ChannelNoise,
     "edge": Edge,
+    "gaussian-nll": GaussianNLL,
     "focal-frequency": FocalFrequency,
     "perceptual": Perceptual,
     "lpips": LPIPS,
@@ -55,6 +56,7 @@ __all__ = [
     "Edge",
     "FocalFrequency",
     "GanLoss",
+    "GaussianNLL",
     "GradientShare",
     "Huber",
     "LogMel",

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from pellucid.errors import RecipeError
 from pellucid.functional.precision import at_least_float32
 from pellucid.functional.value_range import ValueRange
+from pellucid.objectives.adaptive import bounded_factor
+from pellucid.objectives.adversarial import ADVERSARIAL
 from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.term import Term
 from pellucid.records import Penalty, TermValue
@@ -102,6 +104,8 @@ class Objective(nn.Module):
         target: Tensor,
         penalties: Mapping[str, Penalty] | None = None,
         adversarial: Mapping[str, Penalty] | None = None,
+        *,
+        adaptive: float | None = None,
     ) -> ObjectiveOutput:
         """Measure every term on one batch.
 
@@ -110,6 +114,8 @@ class Objective(nn.Module):
             target: (B, ...) what they should have been, in `value_range`.
             penalties: the bottleneck's.
             adversarial: what a discriminator asks of x_hat; weighed like the objective's own terms.
+            adaptive: bound of the factor that makes the term "adversarial" pull at x_hat as hard as
+                the objective's own terms do, times its weight; None leaves its weight as it is.
 
         Raises:
             RecipeError: when a penalty has a term's name, or a weight that is negative or not
@@ -124,9 +130,15 @@ class Objective(nn.Module):
             with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):
                 value = term(self._convert(x_hat, term), self._convert(target, term))
             measured[name] = value, weight
-        measured |= {name: (term.value, term.weight) for name, term in adversarial.items()}
+        differentiates = x_hat.requires_grad and torch.is_grad_enabled()
+        asked_of_it = {name: (term.value, term.weight) for name, term in adversarial.items()}
+        if adaptive is not None and differentiates and ADVERSARIAL in asked_of_it:
+            value, weight = asked_of_it[ADVERSARIAL]
+            factor = bounded_factor(x_hat, list(measured.values()), value, bound=adaptive)
+            asked_of_it[ADVERSARIAL] = value, weight * factor
+        measured |= asked_of_it
         asked = {name: _term_value(p.value, p.weight) for name, p in penalties.items()}
-        if self.balancer is None or not (x_hat.requires_grad and torch.is_grad_enabled()):
+        if self.balancer is None or not differentiates:
             values = {name: _term_value(*pair) for name, pair in measured.items()} | asked
             return ObjectiveOutput(_sum(values), values)
         return _balanced(self.balancer, x_hat, measured, asked)

@@ -23,6 +23,10 @@ class Adversary:
         discriminator: x → `Judgement`.
         weight: of the term "adversarial"; 0 observes, and the discriminator learns all the same.
         feature_weight: of the term "features" (feature matching).
+        adaptive: the weight of "adversarial" is multiplied by ‖∇ of the other terms‖ over its own
+            ‖∇‖, both at x̂, but by no more than this bound; None leaves it a plain multiplier.
+            `weight` is then its share of what the metrics pull. Not beside a balancer, which does
+            the same for every term.
         loss: "hinge" or "least-squares", for both players.
         start_step: optimiser steps of metrics alone.
         ramp_steps: steps over which both weights then rise linearly to their full value.
@@ -36,11 +40,15 @@ class Adversary:
 
     Raises:
         RecipeError: for a value without a meaning.
+
+    Source of `adaptive`: Esser et al. 2021, "Taming transformers", equation 7, at x̂ instead of the
+    last layer; unbounded it explodes where the adversary's gradient vanishes.
     """
 
     discriminator: nn.Module
     weight: float = 1.0
     feature_weight: float = 2.0
+    adaptive: float | None = None
     loss: GanLoss = "hinge"
     start_step: int = 0
     ramp_steps: int = 0
@@ -55,6 +63,8 @@ class Adversary:
         for name in ("weight", "feature_weight"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, name, "a finite number ≥ 0 (0 observes)", value)
+        bounded = self.adaptive is None or 0 < self.adaptive < math.inf
+        _require(bounded, "adaptive", "a finite bound > 0, or null", self.adaptive)
         for name in ("start_step", "ramp_steps"):
             _require(getattr(self, name) >= 0, name, "0 or more steps", getattr(self, name))
         _require(

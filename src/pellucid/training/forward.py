@@ -59,8 +59,8 @@ def run_forward(
         output = autoencoder(x)
     x_hat = output.x_hat.float()
     contest = None if rival is None else rival(x_hat, batch["target"])
-    asked = None if contest is None else contest.terms
-    total = objective(x_hat, batch["target"], output.penalties, asked)
+    asked, adaptive = (None, None) if contest is None else (contest.terms, contest.adaptive)
+    total = objective(x_hat, batch["target"], output.penalties, asked, adaptive=adaptive)
     return Forward(output, x_hat, total, contest)
 
 

@@ -40,10 +40,12 @@ class Contest:
     Args:
         terms: what the discriminator asks of x̂, with its gradient path.
         scalars: the discriminator's own loss and mean scores, detached.
+        adaptive: bound of the adversarial term's adaptive weight, or None.
     """
 
     terms: dict[str, Penalty]
     scalars: dict[str, Tensor]
+    adaptive: float | None = None
 
 
 Rival = Callable[[Tensor, Tensor], Contest]
@@ -129,7 +131,7 @@ class Opponent:
                 "relative to the features of x",
             ),
         }
-        return Contest(terms, scalars)
+        return Contest(terms, scalars, settings.adaptive)
 
     def gradient_norm(self) -> Tensor:
         """Average the gradient over processes and return its norm, 0 where it did not learn."""

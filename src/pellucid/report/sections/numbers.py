@@ -41,6 +41,7 @@ def section(contents: RunContents) -> Section:
         "numbers.html.j2",
         charts=_one_by_one(contents),
         one_by_one="Clip by clip" if contents.is_audio else "Image by image",
+        colour=_colour(contents),
         labels=_labels(contents),
         precision=contents.evaluated("precision"),
         cards=cards,
@@ -80,6 +81,17 @@ def _labels(contents: RunContents) -> Html | None:
         for label, node in mapping(contents.evaluated("labels")).items()
     ]
     found.sort(key=lambda row: row["PSNR"] if is_number(row.get("PSNR")) else float("inf"))
+    return tree(found) if found else None
+
+
+def _colour(contents: RunContents) -> Html | None:
+    """Return a table of colour and grayscale images apart, where there are both."""
+    found = []
+    for name, metrics in mapping(contents.evaluated("colour")).items():
+        values = {str(key): measured(node) for key, node in mapping(metrics).items()}
+        kept = {title(key): value.value for key, value in values.items() if value is not None}
+        n = next((value.n for value in values.values() if value is not None), 0)
+        found.append({"Images": f"{name} ({count(n)})", **kept})
     return tree(found) if found else None
 
 
