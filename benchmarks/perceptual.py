@@ -1,11 +1,11 @@
 """Is the weight-free perceptual distance monotone, and does it rank as deep features do?
 
-    python benchmarks/perceptual.py --data PHOTOS --resnet resnet56.npz --write
+    python benchmarks/perceptual.py --data PHOTOS --resnet resnet20.npz --write
 
 Every photograph (a 128×128 crop of its middle) is spoiled by rising noise, blur and JPEG, by a
 shift and by a loss of contrast. Reported are the share of photographs on which a measure rises
 with every level, and Spearman's rank correlation with the distance of unit-length features (LPIPS's
-unlearned form) of a classifier that was trained on other images: CIFAR-10's ResNet-56.
+unlearned form) of a classifier that was trained on other images: a ResNet of CIFAR-10.
 """
 
 from __future__ import annotations
@@ -76,11 +76,14 @@ class DeepDistance:
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as archive:
             self.w = {key: torch.from_numpy(archive[key]) for key in archive.files}
+        self.last: tuple[Tensor, list[Tensor]] | None = None
         self.blocks = max(int(k.split(".")[1]) for k in self.w if k.startswith("layer1.")) + 1
 
     def __call__(self, y: Tensor, x: Tensor) -> Tensor:
+        if self.last is None or self.last[0] is not x:
+            self.last = (x, self.features(x))
         total = torch.zeros(len(x))
-        for f, g in zip(self.features(y), self.features(x), strict=True):
+        for f, g in zip(self.features(y), self.last[1], strict=True):
             total += (F.normalize(f, dim=1) - F.normalize(g, dim=1)).square().sum(1).mean((1, 2))
         return total
 
@@ -133,20 +136,21 @@ def main() -> None:
             y = spoil(x, kind, level)
             for name, measure in measures.items():
                 values[name][kind, level] = measure(y, x).numpy()
-    text = report(values, len(x), arguments.title)
+    text = report(values, len(x), arguments.title, deep.blocks)
     print(text)
     if arguments.write:
         write_section("perceptual", text)
 
 
-def report(values: dict, count: int, title: str) -> str:
+def report(values: dict, count: int, title: str, deep: int) -> str:
     kinds = ("noise", "blur", "jpeg")
     lines = [
         "## A perceptual distance without weights",
-        f"`python benchmarks/perceptual.py` on {count} {title}, {SIDE}×{SIDE} crops. Monotone: the "
-        "share of photographs on which every level is judged worse than the one before. ρ: "
-        "Spearman's correlation with the distance of CIFAR-10 ResNet-56 features over all pairs "
-        f"of photograph and distortion ({', '.join(LEVELS)}), and within each photograph.",
+        f"`python benchmarks/perceptual.py` on {count} {title}, {SIDE}×{SIDE} crops. "
+        "Monotone: the share of photographs on which every level is judged worse than the one "
+        "before. ρ: Spearman's correlation with the distance of CIFAR-10 "
+        f"ResNet-{6 * deep + 2} features, over all pairs of photograph and distortion "
+        f"({', '.join(LEVELS)}), and within each photograph.",
         "| measure | noise | blur | JPEG | ρ, all | ρ, same photograph |",
         "|---|---:|---:|---:|---:|---:|",
     ]

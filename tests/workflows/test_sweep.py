@@ -20,7 +20,7 @@ TINY = [
     "encoder.channels=8",
     "decoder.width=8",
     "bottleneck.anneal_steps=0",
-    "training.steps=40",
+    "training.steps=30",
     "training.warmup_steps=4",
     "training.batch_size=8",
     "training.ema_decay=null",
@@ -75,9 +75,9 @@ def images(tmp_path_factory):
     """Smooth images of one sinusoid each, so that a few numbers say much."""
     rng = np.random.default_rng(0)
     place = np.stack(np.meshgrid(np.arange(16), np.arange(16)), -1) / 16
-    waves = np.sin(place @ rng.uniform(-6, 6, (80, 2, 1, 1)).transpose(0, 2, 1, 3)[:, 0])
+    waves = np.sin(np.einsum("hwk,nk->nhw", place, rng.uniform(-6, 6, (80, 2))))
     path = tmp_path_factory.mktemp("data") / "images.npz"
-    np.savez(path, images=((waves[..., 0] + 1) * 127).astype(np.uint8))
+    np.savez(path, images=((waves + 1) * 127).astype(np.uint8))
     return path
 
 
@@ -102,8 +102,7 @@ def test_the_curve_stands_beside_the_closed_form_and_goes_on_after_a_stop(
         module, "_trained", lambda *a, **k: trained.append(a[1].name) or real(*a, **k)
     )
     found = sweep("mnist-vae", span, **keywords)
-    assert len(trained) == 3
-    assert sorted(trained) == ["00", "01", "02"]
+    assert trained == ["00", "01", "02"]
     assert [point["value"] for point in found.points] == pytest.approx([1e-5, 1e-3, 1e-1])
     node = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert node["points"] == found.points

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 512
 """Crops that are looked at: with hundreds of patches in each, more change little."""
-_RIDGE = 1e-5  # of the mean diagonal: principal components are nearly independent already
+_TINY, _RIDGE = 1e-6, 1e-2  # of the mean diagonal: components are nearly independent already
 
 
 def has_linear_paths(autoencoder: Autoencoder) -> bool:
@@ -114,16 +114,28 @@ def _linear_posterior(bottleneck: Gaussian, variances: Tensor, *, threshold: flo
 
 
 def _least_squares(linear: nn.Module, z_NDHW: Tensor, target_NCHW: Tensor) -> None:
-    """Set a sub-pixel convolution to the best prediction of the pixels from 3×3 positions."""
-    columns = F.unfold(z_NDHW, 3, padding=1).transpose(1, 2).flatten(0, 1).double()
-    columns = torch.cat([columns, columns.new_ones(len(columns), 1)], 1)
+    """Set a sub-pixel convolution to predict the pixels: from each position, then from its 3×3.
+
+    What the neighbours add to the position's own prediction is fitted with a ridge, so that a few
+    images do not teach them to remember.
+    """
     scale = target_NCHW.shape[-1] // z_NDHW.shape[-1]
-    pixels = F.pixel_unshuffle(target_NCHW, scale).flatten(2).transpose(1, 2).flatten(0, 1)
-    gram = columns.T @ columns
-    gram.diagonal().add_(_RIDGE * float(gram.diagonal().mean()))
-    solution = torch.linalg.solve(gram, columns.T @ pixels.double())
+    pixels = F.pixel_unshuffle(target_NCHW, scale).flatten(2).transpose(1, 2).flatten(0, 1).double()
+    around = F.unfold(z_NDHW, 3, padding=1).transpose(1, 2).flatten(0, 1).double()
+    own = around.unflatten(1, (-1, 9))[..., 4]
+    own = torch.cat([own, own.new_ones(len(own), 1)], 1)
+    from_own = _ridge(own, pixels, _TINY)
+    kernel = _ridge(around, pixels - own @ from_own, _RIDGE).unflatten(0, (-1, 9))
+    kernel[:, 4] += from_own[:-1]
     weight, bias = linear.weight, linear.bias
     assert isinstance(weight, Tensor)
     assert isinstance(bias, Tensor)
-    weight.copy_(solution[:-1].T.reshape(weight.shape))
-    bias.copy_(solution[-1])
+    weight.copy_(kernel.flatten(0, 1).T.reshape(weight.shape))
+    bias.copy_(from_own[-1])
+
+
+def _ridge(columns: Tensor, goal: Tensor, strength: float) -> Tensor:
+    """Return argmin ‖columns·w − goal‖² + strength·mean diagonal·‖w‖²."""
+    gram = columns.T @ columns
+    gram.diagonal().add_(strength * float(gram.diagonal().mean()))
+    return torch.linalg.solve(gram, columns.T @ goal)

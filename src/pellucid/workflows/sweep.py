@@ -99,19 +99,18 @@ def sweep(
     _same_sweep(path, span, values, base)
     done: dict[float, dict[str, Any]] = {}
 
-    def objective(trial: Any) -> float:
-        value = trial.suggest_categorical(span.key, values)
-        place = path / _POINTS / f"{values.index(value):02d}"
-        run = _trained(recipes[values.index(value)], place, progress=progress)
+    study = _study(path)
+    for number, value in enumerate(values):
+        if value in _done(study, span.key):
+            continue
+        # asked for one by one: a trial that was stopped half-way is simply asked for again
+        study.enqueue_trial({span.key: value})
+        trial = study.ask()
+        trial.suggest_categorical(span.key, values)
+        run = _trained(recipes[number], path / _POINTS / f"{number:02d}", progress=progress)
         point = point_of(run, value)
-        trial.set_user_attr("run", str(place.relative_to(path)))
         say(_line(span.key, point))
-        return float(point["psnr"]["value"])
-
-    study = _study(path, span.key, values)
-    left = len(values) - len([t for t in study.trials if t.state.name == "COMPLETE"])
-    if left > 0:
-        study.optimize(objective, n_trials=left)
+        study.tell(trial, float(point["psnr"]["value"]))
     for place in sorted((path / _POINTS).iterdir()):
         value = values[int(place.name)]
         done[value] = point_of(Run.open(place), value)
@@ -221,17 +220,20 @@ def _trained(recipe: Recipe, place: Path, *, progress: bool) -> Run:
     return fit_into(recipe, RunFolder(place), progress=progress)
 
 
-def _study(path: Path, key: str, values: Sequence[float]) -> Any:
+def _study(path: Path) -> Any:
     optuna = require("optuna", extra="sweep", purpose="a sweep")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     backend = optuna.storages.journal.JournalFileBackend(str(path / _JOURNAL))
     return optuna.create_study(
         study_name="sweep",
         storage=optuna.storages.JournalStorage(backend),
-        sampler=optuna.samplers.GridSampler({key: list(values)}, seed=0),
         direction="maximize",
         load_if_exists=True,
     )
+
+
+def _done(study: Any, key: str) -> set[float]:
+    return {t.params[key] for t in study.get_trials(deepcopy=False) if t.state.name == "COMPLETE"}
 
 
 def _same_sweep(path: Path, span: Span, values: Sequence[float], base: Recipe) -> None:
