@@ -39,7 +39,8 @@ def render_sweep(
     """
     body = fill(
         "sweep.html.j2",
-        headline=_headline(key, points, knee),
+        headline=_headline(points, knee),
+        lead=_lead(key, points, knee),
         warnings=list(warnings),
         charts=[_curve(points, knee), *_rates(key, points, log=log)],
         key=key,
@@ -55,15 +56,18 @@ def render_sweep(
     return path
 
 
-def _headline(key: str, points: Sequence[Mapping[str, Any]], knee: int | None) -> str:
+def _headline(points: Sequence[Mapping[str, Any]], knee: int | None) -> str:
     if knee is None:
-        return "No knee: the curve is straight, does not rise, or has too few points."
-    point = points[knee]
-    rate, unit = _rate(point)
-    return (
-        f"The knee is at {key} = {point['value']:g}: {point['psnr']['value']:.2f} dB "
-        f"at {rate:.3g} {unit}. Beyond it, more rate buys less."
-    )
+        return "No knee: the curve is straight, falls, or has too few points."
+    return f"The knee: {points[knee]['psnr']['value']:.2f} dB at {points[knee]['value']:g}"
+
+
+def _lead(key: str, points: Sequence[Mapping[str, Any]], knee: int | None) -> str:
+    if knee is None:
+        return ""
+    rate, unit = _rate(points[knee])
+    unit = unit.removeprefix("KL, ")
+    return f"{key} = {points[knee]['value']:g} spends {rate:.3g} {unit}; beyond, rate buys less."
 
 
 def _curve(points: Sequence[Mapping[str, Any]], knee: int | None) -> Html:
