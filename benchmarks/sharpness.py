@@ -42,13 +42,13 @@ ADVERSARY = [
 ]
 VARIANTS: dict[str, list[str]] = {
     "L2": [],
+    "L2 + SSIM + perceptual": ["objective.ssim.weight=0.02", "objective.perceptual.weight=0.2"],
+    "L2 + perceptual": ["objective.perceptual.weight=0.2"],
+    "L2 + adversary": ADVERSARY,
+    "L2 + SSIM": ["objective.ssim.weight=0.05"],
     "L1": ["objective.l2.weight=0", "objective.l1.weight=0.3"],
     "Charbonnier": ["objective.l2.weight=0", "objective.charbonnier.weight=0.3"],
-    "L2 + SSIM": ["objective.ssim.weight=0.05"],
-    "L2 + perceptual": ["objective.perceptual.weight=0.2"],
     "L2 + edge": ["objective.edge.weight=0.3"],
-    "L2 + adversary": ADVERSARY,
-    "L2 + SSIM + perceptual": ["objective.ssim.weight=0.02", "objective.perceptual.weight=0.2"],
 }
 CHOSEN = "L2 + SSIM + perceptual"
 METRICS = ("psnr", "ssim", "perceptual", "sharpness", "coherence", "detail")
@@ -73,6 +73,7 @@ def recipe_of(variant: str, arguments: argparse.Namespace) -> Recipe:
     changed = apply_overrides(
         base,
         [f"data.path={arguments.data}", f"data.size={arguments.size}", *plain, *training]
+        + [f"bottleneck.dim={arguments.dim}", f"encoder.channels={arguments.dim}"]
         + VARIANTS[variant]
         + start,
     )
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--dim", type=int, default=64, help="numbers per 16×16 patch")
     parser.add_argument("--title", default="photographs")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
@@ -216,7 +218,8 @@ def main() -> None:
         [
             "## Sharpness: one start, one budget, only the objective differs",
             f"`python benchmarks/sharpness.py --steps {arguments.steps} --batch {arguments.batch} "
-            f"--rate {arguments.rate} --size {arguments.size}` on {arguments.title}: "
+            f"--rate {arguments.rate} --size {arguments.size} --dim {arguments.dim}` "
+            f"on {arguments.title}: "
             f"{len(data.train)} training and {len(data.test)} held-out photographs at "
             f"{arguments.size}×{arguments.size}, {base.seed=}, one seed, "
             f"{time.process_time() - began:.0f} s of processor time. Every variant starts at the "
