@@ -44,7 +44,7 @@ def compare_codebooks(
         raise RunError(
             "there is no codebook to compare",
             where=", ".join(words),
-            hint=f"pellucid codebook {words[0]}",
+            hint=f"pellucid codebook {words[0]}, or name a second run to compare with",
         )
     several = len({folder.path.resolve() for folder, _ in chosen}) > 1
     entries = [
