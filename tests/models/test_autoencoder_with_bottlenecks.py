@@ -15,6 +15,9 @@ CASES = {
     "rvq": {"levels": 3, "codes": 16},
     "factorised-rvq": {"levels": 3, "codes": 16, "dim": 3, "kmeans_iterations": 1},
     "fsq": {"levels": (5, 5, 3)},
+    "lfq": {"bits": 5},
+    "bsq": {"bits": 5},
+    "simvq": {"codes": 16, "dim": 4},
 }
 
 
