@@ -168,7 +168,8 @@ def table(rows: list[dict], bases: dict[str, float]) -> str:
         "",
         f"`python benchmarks/treatments.py --datasets DATASETS --write`: **{regained} of "
         f"{len(counted)}** sick mutants regain at least 90 % of the healthy twin's dB (held-out "
-        "PSNR). A mutant counts when it lost at least 10 % of them. Diagnosis, patch and way to "
+        f"PSNR); {len(rows)} of {len(MUTANTS)} mutants were run. A mutant counts when it lost at "
+        "least 10 % of them. Diagnosis, patch and way to "
         "start are `pellucid treat`'s own (30 s of one core per diagnosis); one seed; recipes "
         f"scaled down (width 16, 300 steps of 32, {IMAGES:,} images at most, one thread). "
         f"Healthy: {', '.join(f'{k} {v:.2f} dB' for k, v in bases.items())}.",

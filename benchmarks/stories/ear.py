@@ -12,7 +12,7 @@ from stories.nets import VAE, fit, image_convs, image_deconvs, kl_terms, psnr, r
 from stories.telling import Settings, Story, Table, answer, interval, mean
 
 WEIGHTS = (1e-4, 1e-5)
-SIZE, HALVINGS, DIM, WIDTH, STEPS, BATCH = 32, 3, 32, 24, 450, 24
+SIZE, HALVINGS, DIM, WIDTH, STEPS, BATCH = 32, 3, 32, 16, 300, 24
 
 
 def tell(settings: Settings) -> Story:

@@ -12,7 +12,7 @@ from stories.material import PHOTOS, photos
 from stories.nets import VAE, fit, image_convs, image_deconvs, kl_terms, psnr, roundtrip, subject
 from stories.telling import Settings, Story, Table, answer, interval, mean
 
-DIM, WIDTH, STEPS = 8, 32, 500
+DIM, WIDTH, STEPS = 8, 24, 350
 WEIGHT, FLOOR = 1e-4, 0.5
 SILU_FLOOR = -0.27846
 """min of x·sigmoid(x): below it no log-variance can fall."""
