@@ -16,6 +16,7 @@ from pellucid.diagnosis.probes.taps import straight_through
 from pellucid.diagnosis.probes.training import Fork, continued, outlearned
 from pellucid.diagnosis.rules import (
     batchnorm_gap,
+    codebook_collapse,
     overfitting,
     range_mismatch,
     rate_starvation,
@@ -110,6 +111,26 @@ def test_statistics_of_small_batches_do_not_hide_stale_ones():
     found = batchnorm_gap.examine(case_of(healthy, x))
     assert found is not None
     assert found.asserted
+
+
+@pytest.mark.parametrize(("win_db", "collapsed"), [(4.0, False), (0.1, True)])
+def test_a_young_model_uses_few_codes_and_that_is_no_collapse(win_db, collapsed):
+    book = torch.cat([torch.tensor([[0.5]]), torch.linspace(50, 90, 15)[:, None]])
+    layer = nn.Linear(1, 1)
+
+    def encode(x):
+        z = pooled(x)
+        codes = (z[..., None] - book[:, 0]).abs().argmin(-1)[:, 0]
+        return Latent(z, codes=codes, quantized=book[codes, 0][:, None])
+
+    subject = Subject(
+        encode, lambda z: spread_out(0 * z + 0.5), codebook=book,
+        modules={"m": layer}, loss_terms=lambda x: {},
+    )  # fmt: skip
+    case = case_of(subject, images())
+    case._measured[continued] = (Fork(50, 1.0, 10 ** (-win_db / 10)), None)
+    finding = codebook_collapse.examine(case)
+    assert (finding is not None and finding.asserted) is collapsed
 
 
 def test_flat_coloured_patches_are_alike_and_no_copies():

@@ -10,8 +10,13 @@ from __future__ import annotations
 import math
 
 from pellucid.diagnosis.case import Case, decibels
-from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
+from pellucid.diagnosis.evidence import ASSERTED, Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.codes import LevelUse, code_use, on_grid
+from pellucid.diagnosis.probes.quantisation import quantised
+from pellucid.diagnosis.probes.training import outlearned
+
+POOR = 0.2
+"""Error / R1 of decode(mean) beyond which a model has not learned much yet."""
 
 
 def missing(case: Case) -> str | None:
@@ -31,6 +36,8 @@ def examine(case: Case) -> Finding | None:
         (_confidence(case, use), level, use) for level, use in enumerate(case.measure(code_use))
     ]
     confidence, level, use = max(judged, key=lambda j: j[0])
+    if confidence >= ASSERTED and _poor_without_codes(case):
+        confidence = min(confidence, 1 - outlearned(case, 0.0))
     if confidence < 0.1:
         return None
     win = _win_db(use)
@@ -66,6 +73,12 @@ def examine(case: Case) -> Finding | None:
         "state), lower the code dimension or normalise codes; watch usage over the whole set",
         expects=("usage and perplexity rise", "the quantisation bar shrinks"),
     )
+
+
+def _poor_without_codes(case: Case) -> bool:
+    """Say whether decode(mean) is bad too: a young model's codes are few because it is young."""
+    bar = case.measure(quantised)
+    return bar is None or bar.mean > POOR * case.variance
 
 
 def _confidence(case: Case, use: LevelUse) -> float:
