@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pellucid.workflows.features import features, load_features
     from pellucid.workflows.features_estimator import Features
     from pellucid.workflows.inspect import inspect
+    from pellucid.workflows.landmarks import landmarks
+    from pellucid.workflows.latent_space import latent_space
     from pellucid.workflows.latents import latents
     from pellucid.workflows.reconstruct import reconstruct
     from pellucid.workflows.report import report
@@ -51,6 +53,8 @@ __all__ = [
     "evaluate",
     "features",
     "inspect",
+    "landmarks",
+    "latent_space",
     "latents",
     "load_features",
     "reconstruct",
@@ -79,6 +83,8 @@ _HOMES = {
     "evaluate": "pellucid.workflows.evaluate",
     "features": "pellucid.workflows.features",
     "inspect": "pellucid.workflows.inspect",
+    "landmarks": "pellucid.workflows.landmarks",
+    "latent_space": "pellucid.workflows.latent_space",
     "latents": "pellucid.workflows.latents",
     "load_features": "pellucid.workflows.features",
     "reconstruct": "pellucid.workflows.reconstruct",

@@ -11,6 +11,8 @@ code_tables.safetensors  what codes usually follow what, for entropy coding; mod
 checkpoints/           last/ and best/: full training state
 evaluation.json        held-out numbers, references
 reconstructions/       PNGs or WAVs, and index.json
+landmarks/             what a probe finds with few labels: index.json and pictures
+latent_space/          what lies in the latent space: index.json and pictures
 diagnosis.json         findings
 treatment.json         what was changed against which finding, and what it won
 report.html            the page
@@ -190,6 +192,14 @@ class RunFolder:
     @property
     def reconstructions(self) -> Path:
         return self.path / "reconstructions"
+
+    @property
+    def landmarks(self) -> Path:
+        return self.path / "landmarks"
+
+    @property
+    def latent_space(self) -> Path:
+        return self.path / "latent_space"
 
     @property
     def diagnosis(self) -> Path:

@@ -26,6 +26,8 @@ class RunContents:
         lines: the lines of metrics.jsonl.
         reconstructions: reconstructions/index.json.
         problems: one sentence per file that is there but cannot be read.
+        landmarks: landmarks/index.json.
+        latent_space: latent_space/index.json.
     """
 
     name: str
@@ -39,6 +41,8 @@ class RunContents:
     lines: tuple[dict[str, Any], ...]
     reconstructions: dict[str, Any] | None
     problems: tuple[str, ...]
+    landmarks: dict[str, Any] | None = None
+    latent_space: dict[str, Any] | None = None
 
     @property
     def is_audio(self) -> bool:
@@ -87,6 +91,8 @@ def read(folder: RunFolder) -> RunContents:
         diagnosis=json_file(folder.diagnosis),
         lines=_metrics(folder, problems),
         reconstructions=json_file(folder.reconstructions / "index.json"),
+        landmarks=json_file(folder.landmarks / "index.json"),
+        latent_space=json_file(folder.latent_space / "index.json"),
         problems=tuple(problems),
     )
 

@@ -15,6 +15,8 @@ from pellucid.report.sections import (
     curves,
     data,
     environment,
+    landmarks,
+    latent_space,
     listening,
     marker_verdict,
     markers,
@@ -73,13 +75,22 @@ STACK_SECTIONS: tuple[SectionOf, ...] = (
 
 
 def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
-    """Return the parts of a run's page, in order, the verdict first."""
+    """Return the parts of a run's page, in order, the verdict first.
+
+    What only some runs have stands before the data: what an evaluation measured besides, and what a
+    user asked for by a command of its own.
+    """
     contents = read(folder)
     chosen = AUDIO_SECTIONS if contents.is_audio else SECTIONS
     if contents.is_stacks:
         chosen = STACK_SECTIONS
-    further = [("symmetry", symmetry.section), ("probe", probe.section)]
-    measured = [part for name, part in further if contents.evaluated(name)]
+    further = [
+        (contents.evaluated("symmetry"), symmetry.section),
+        (contents.evaluated("probe"), probe.section),
+        (contents.latent_space, latent_space.section),
+        (contents.landmarks, landmarks.section),
+    ]
+    measured = [part for found, part in further if found]
     return (*chosen[:-3], *measured, *chosen[-3:])
 
 

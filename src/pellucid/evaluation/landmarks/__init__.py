@@ -1,0 +1,1 @@
+"""Landmarks from frozen features: does the encoder know where things are?"""
