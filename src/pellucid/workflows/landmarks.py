@@ -104,8 +104,13 @@ def landmarks(
     from pellucid.evaluation.landmarks.protocol import Protocol
 
     opened = Run.open(run)
-    if data_facts(opened.recipe).axes != 2:
-        raise DataError("landmarks lie in images", where=opened.path, found="a run of waveforms")
+    facts = data_facts(opened.recipe)
+    if facts.axes != 2 or facts.channels not in (1, 3):
+        raise DataError(
+            "landmarks lie in pictures",
+            where=opened.path,
+            expected="a run of images with 1 or 3 channels",
+        )
     for name in against:
         if name not in get_args(Against):
             raise unknown_name("method", name, get_args(Against), where="against")
