@@ -113,3 +113,23 @@ def test_pooling_and_names_agree():
     assert column_names("h", (2, 3, 4), "max") == ["h.c0", "h.c1"]
     with pytest.raises(RecipeError, match="unknown pooling 'median'"):
         pool(y, "median")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_tokens_of_a_graph_are_no_grid(tokens):
+    from pellucid.nn.graph import GraphDecoder, GraphEncoder
+
+    sizes = {"channels": 16, "patch": 4, "depth": 1, "heads": 2, "tokens": tokens}
+    model = Autoencoder(
+        GraphEncoder(5, **sizes), Gaussian(16, 4), GraphDecoder(4, 5, side=3, **sizes)
+    ).eval()
+    assert {layer.name: layer.reduction for layer in feature_info(model)} == {
+        "nodes": None,
+        "h": None,
+        "latent": None,
+    }
+    maps = feature_maps(FeatureExtractor(model), torch.randn(2, 5, 12, 12))
+    assert maps["nodes"].shape == (2, 16, 9)
+    assert pool(maps["latent"], "mean").shape == (2, 4)
+    with pytest.raises(PellucidError, match="as a whole"):
+        feature_maps(FeatureExtractor(model), torch.randn(2, 5, 24, 12), tile=12)

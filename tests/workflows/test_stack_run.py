@@ -206,3 +206,29 @@ def test_one_channel_with_a_cosine_term_is_refused(tmp_path):
             out=tmp_path / "r",
             progress=False,
         )
+
+
+def test_features_of_cells_go_to_anndata(run, stacks, tmp_path):
+    import anndata
+
+    from pellucid.workflows.feature_cells import write_cells
+
+    with pytest.raises(DataError, match="no masks"):
+        write_cells(run, stacks, out=tmp_path / "cells.h5ad")
+    masks = stacks / "masks"
+    masks.mkdir()
+    labels = np.zeros((120, 120), np.int32)
+    labels[10:20, 30:50], labels[60:61, 70:71] = 4, 9
+    tifffile.imwrite(masks / "slide_000_arr_0.tiff", labels)
+    try:
+        told = write_cells(run, stacks, layers=["stride_4", "latent"], out=tmp_path / "cells.h5ad")
+    finally:
+        (masks / "slide_000_arr_0.tiff").unlink()
+        masks.rmdir()
+    assert told["rows"] == 2
+    assert [skip["reason"] for skip in told["skipped"]] == ["no mask"]
+    adata = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    assert adata.obs["cell"].tolist() == [4, 9]
+    assert adata.obs["area"].tolist() == [200, 1]
+    assert adata.obsm["spatial"].tolist() == [[40.0, 15.0], [70.5, 60.5]]  # x, y
+    assert adata.uns["pellucid"]["model"] == run.digest()

@@ -45,6 +45,9 @@ def features(
         typer.Option("--to", help="The format; else the ending of -o, else npz."),
     ] = None,
     out_: OutOption = None,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="One row per cell of the label masks; runs of stacks.")
+    ] = False,
     list_: Annotated[
         bool, typer.Option("--list", help="Say which layers there are; write nothing.")
     ] = False,
@@ -60,7 +63,10 @@ def features(
     [cyan]pellucid features runs/ear-vae-1 --layers stride_8,latent --to parquet -o ears.parquet[/]
 
     [cyan]pellucid features runs/ear-vae-1 photos/ --pool none --to h5ad -o photos.h5ad[/]
+
+    [cyan]pellucid features runs/tissue-stack-1 --cells --to h5ad -o cells.h5ad[/]
     """
+    from pellucid.workflows.feature_cells import write_cells
     from pellucid.workflows.features import feature_info, write_features
     from pellucid.workflows.run import Run
 
@@ -72,22 +78,28 @@ def features(
                 [{"name": i.name, "channels": i.channels, "reduction": i.reduction} for i in info]
             )
         else:
-            rows = [(layer.name, layer.channels, layer.reduction) for layer in info]
+            rows = [(layer.name, layer.channels, layer.reduction or "–") for layer in info]
             table(("layer", "channels", "reduction"), rows)
         return
     target = Path(out_) if out_ else opened.path / f"features.{to or 'npz'}"
     names = [name for name in layers.split(",") if name]
-    written = write_features(
-        opened, path, layers=names, pool=pool, split=split, out=target, to=to, progress=not quiet
-    )
+    if cells:
+        written = write_cells(opened, path, layers=names, out=target, to=to, progress=not quiet)
+    else:
+        written = write_features(
+            opened, path, layers=names, pool=pool, split=split, out=target, to=to,
+            progress=not quiet,
+        )  # fmt: skip
     if json:
         print_json(written)
         return
-    rows = [(layer["name"], layer["channels"], layer["reduction"]) for layer in written["layers"]]
+    rows = [
+        (layer["name"], layer["channels"], layer["reduction"] or "–") for layer in written["layers"]
+    ]
     table(("layer", "channels", "reduction"), rows)
     for skipped in written["skipped"]:
         out.print(f"[yellow]skipped[/] {skipped['name']}: {skipped['reason']}")
-    shape = f"{written['rows']:,} samples"
+    shape = f"{written['rows']:,} {'cells' if cells else 'samples'}"
     shape += f" × {written['numbers']:,} numbers" if written["numbers"] else ", whole maps"
     out.print(f"{shape}, of model {written['model'][:16]}…", highlight=False)
     out.print(f"written to {written['file']}", soft_wrap=True)

@@ -99,7 +99,7 @@ def _by_position(
     samples = {name: np.repeat(column, counts) for name, column in table.samples.items()}
     samples["position"] = np.concatenate([np.arange(count) for count in counts])
     reduction = table.layers[0].reduction
-    if len(tokens[0]) == 2:
+    if reduction and len(tokens[0]) == 2:
         grids = [np.indices(grid).reshape(2, -1) for grid in tokens]
         row, column = np.concatenate(grids, axis=1)
         samples |= {"row": row, "column": column}

@@ -124,7 +124,7 @@ def from_about(about: Any, where: object) -> dict[str, Any]:
                 "these features have another format", where=where, expected=VERSION, found=version
             )
         layers = tuple(
-            Layer(str(node["name"]), int(node["channels"]), int(node["reduction"]))
+            Layer(str(node["name"]), int(node["channels"]), node["reduction"])
             for node in about["layers"]
         )
         return {

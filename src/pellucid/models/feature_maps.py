@@ -14,7 +14,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.functional.padding import pad_to_multiple, round_up
 from pellucid.models.inference import Tiling, plan_tiles
-from pellucid.models.layers import FeatureExtractor
+from pellucid.models.layers import FeatureExtractor, Layer
 from pellucid.models.receptive_field import receptive_field
 
 TILE = {1: 480_000, 2: 512}
@@ -56,11 +56,13 @@ def feature_maps(
         parts = [extractor(part.to(device)) for part in padded.split(batch)]
         whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     else:
-        whole = _blended(extractor, padded, _tilings(extractor, padded, tile), batch, device)
+        reductions = {layer.name: _grid(layer) for layer in extractor.feature_info}
+        tilings = _tilings(extractor, padded, tile)
+        whole = _blended(extractor, padded, tilings, reductions, batch, device)
     return {
-        layer.name: whole[layer.name][
-            (..., *[slice(math.ceil(side / layer.reduction)) for side in sides])
-        ]
+        layer.name: whole[layer.name]
+        if layer.reduction is None
+        else whole[layer.name][(..., *[slice(math.ceil(s / layer.reduction)) for s in sides])]
         for layer in extractor.feature_info
     }
 
@@ -83,16 +85,29 @@ def _tilings(extractor: FeatureExtractor, x_BCP: Tensor, tile: int) -> list[Tili
     ]
 
 
+def _grid(layer: Layer) -> int:
+    if layer.reduction is None:
+        raise PellucidError(
+            f"'{layer.name}' describes its input as a whole and cannot be put together from pieces",
+            where="layers",
+            expected="a smaller input, or a layer with a reduction",
+        )
+    return layer.reduction
+
+
 def _blended(
     extractor: FeatureExtractor,
     x_BCP: Tensor,
     tilings: list[Tiling],
+    reductions: dict[str, int],
     batch: int,
     device: torch.device,
 ) -> dict[str, Tensor]:
     whole = {
         layer.name: x_BCP.new_zeros(
-            len(x_BCP), layer.channels, *(side // layer.reduction for side in x_BCP.shape[2:])
+            len(x_BCP),
+            layer.channels,
+            *(side // reductions[layer.name] for side in x_BCP.shape[2:]),
         )
         for layer in extractor.feature_info
     }
@@ -105,15 +120,14 @@ def _blended(
         ]
         maps = extractor(torch.stack([x_BCP[place] for place in places]).to(device))
         for layer in extractor.feature_info:
+            reduction = reductions[layer.name]
             for (item, sides), part in zip(chosen, maps[layer.name], strict=True):
                 cells = [
-                    slice(start // layer.reduction, (start + len(weight)) // layer.reduction)
+                    slice(start // reduction, (start + len(weight)) // reduction)
                     for start, weight in sides
                 ]
                 # A cell's weight is the mean of its pixels', so the weights still sum to one.
-                weights = [
-                    weight.unflatten(0, (-1, layer.reduction)).mean(1) for _, weight in sides
-                ]
+                weights = [weight.unflatten(0, (-1, reduction)).mean(1) for _, weight in sides]
                 blend = weights[0] if len(weights) == 1 else weights[0][:, None] * weights[1]
                 whole[layer.name][(item, ..., *cells)] += blend * part.to(x_BCP.device)
     return whole

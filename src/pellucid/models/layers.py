@@ -27,12 +27,13 @@ class Layer:
     Args:
         name: the encoder's own name of it, or "latent", "quantized".
         channels: C.
-        reduction: input pixels (or samples) per position along one side.
+        reduction: input pixels (or samples) per position along one side; None where positions are
+            no grid over the input (the tokens of a graph).
     """
 
     name: str
     channels: int
-    reduction: int
+    reduction: int | None
 
 
 class FeatureExtractor(nn.Module):
@@ -81,7 +82,10 @@ def feature_info(autoencoder: Autoencoder) -> tuple[Layer, ...]:
     blank_BCP = parameter.new_zeros(1, autoencoder.in_channels, *[side] * axes)
     with evaluating(autoencoder):
         maps = _every_map(autoencoder, blank_BCP)
-    return tuple(Layer(name, y.shape[1], side // y.shape[-1]) for name, y in maps.items())
+    return tuple(
+        Layer(name, y.shape[1], side // y.shape[-1] if y.ndim == axes + 2 else None)
+        for name, y in maps.items()
+    )
 
 
 def _every_map(autoencoder: Autoencoder, x_BCP: Tensor) -> dict[str, Tensor]:

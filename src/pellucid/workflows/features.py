@@ -108,15 +108,20 @@ def write_features(
     with Staging(target.parent) as staging:
         table = _extract(opened, path, layers, pool, split, staging, progress)
         write_table(table, target, to=to)
-        return {
-            "file": str(target),
-            "rows": len(table),
-            "numbers": len(table.columns) or None,
-            "model": table.model,
-            "layers": [dataclasses.asdict(layer) for layer in table.layers],
-            "pool": pool,
-            "skipped": [{"name": name, "reason": why} for name, why in table.skipped],
-        }
+        return summary(table, target)
+
+
+def summary(table: FeatureTable, target: Path) -> dict:
+    """Return what was written: file, rows, numbers, model, layers, pooling, what was skipped."""
+    return {
+        "file": str(target),
+        "rows": len(table),
+        "numbers": len(table.columns) or None,
+        "model": table.model,
+        "layers": [dataclasses.asdict(layer) for layer in table.layers],
+        "pool": table.pool,
+        "skipped": [{"name": name, "reason": why} for name, why in table.skipped],
+    }
 
 
 def load_features(path: str | Path, run: str | Path | Run | None = None) -> FeatureTable:

@@ -245,7 +245,7 @@ def _try(
     from pellucid.models.layers import QUANTIZED, FeatureExtractor, feature_info
 
     model = run.load()
-    chosen = layers or [i.name for i in feature_info(model) if i.name != QUANTIZED]
+    chosen = layers or [i.name for i in feature_info(model) if i.name != QUANTIZED and i.reduction]
     own = FeatureExtractor(model, chosen)
     cell = grid_of(own)
     keep = sum(layer.channels for layer in own.feature_info)

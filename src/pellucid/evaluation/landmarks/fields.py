@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pellucid.errors import DataError
 from pellucid.models.feature_maps import feature_maps
 from pellucid.models.layers import FeatureExtractor
 from pellucid.references.principal import PrincipalAxes, principal_axes
@@ -25,8 +26,20 @@ MapOf = Callable[[Tensor], Tensor]
 
 
 def grid_of(extractor: FeatureExtractor) -> int:
-    """Return the pixels per cell: the finest layer's, at least `FINEST`."""
-    return max(FINEST, min(layer.reduction for layer in extractor.feature_info))
+    """Return the pixels per cell: the finest layer's, at least `FINEST`.
+
+    Raises:
+        DataError: for a layer that is no grid over the image.
+    """
+    reductions = [layer.reduction for layer in extractor.feature_info]
+    if None in reductions:
+        raise DataError(
+            "landmarks need maps over the image",
+            where="layers",
+            expected="layers with a reduction",
+            found=", ".join(i.name for i in extractor.feature_info if i.reduction is None),
+        )
+    return max(FINEST, min(reduction for reduction in reductions if reduction))
 
 
 def encoder_maps(extractor: FeatureExtractor, cell: int) -> MapOf:

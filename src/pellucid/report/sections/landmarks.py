@@ -56,7 +56,7 @@ def _row(
         gap = mapping(part(node, "differences", name, label))
         relation = ""
         if is_number(gap.get("low")) and is_number(gap.get("high")):
-            relation = "behind" if gap["high"] < 0 else "ahead" if gap["low"] > 0 else "level"
+            relation = "ahead" if gap["high"] < 0 else "behind" if gap["low"] > 0 else "level"
         cells.append(
             {
                 "nme": number(nme.get("value"), places=3),
