@@ -289,12 +289,14 @@ def _dinov2(run: Run, weights: str | Path | None) -> Any:
     from pellucid.nn.timm_encoder import TimmEncoder
 
     facts = data_facts(run.recipe)
+    value_range = facts.value_range
+    assert value_range is not None  # only runs of pictures come here
     encoder = TimmEncoder(
         facts.channels,
         DINOV2,
         pretrained=True if weights is None else str(weights),
         stride=8,
-        value_range=(facts.value_range.low, facts.value_range.high),
+        value_range=(value_range.low, value_range.high),
     ).eval()
 
     def maps(x_BCHW: Tensor) -> Tensor:

@@ -134,7 +134,9 @@ class _Drawing:
 
         from pellucid.run_folder import write_atomically
 
-        pixels = self.run.value_range.to_uint8(x_NCHW).permute(0, 2, 3, 1).numpy()
+        value_range = self.run.value_range
+        assert value_range is not None  # only runs of pictures come here
+        pixels = value_range.to_uint8(x_NCHW).permute(0, 2, 3, 1).numpy()
         count = columns or len(pixels)
         rows = [
             np.concatenate(list(pixels[i : i + count]), axis=1)

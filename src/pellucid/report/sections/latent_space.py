@@ -63,7 +63,7 @@ def _facts(node: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"{count(node['active_closed_form'])}: best linear VAE at this weight, closed form",
             )
         )
-    if is_number(dimensions) and is_number(active):
+    if isinstance(dimensions, int) and isinstance(active, int) and dimensions:
         rows.append(("Dead", f"{count(dimensions - active)} ({percent(1 - active / dimensions)})"))
     rows.append(
         (
