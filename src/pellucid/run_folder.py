@@ -20,6 +20,11 @@ treatment.html         before and after, in a treated run
 latents/               means, log-variances, samples, labels per split (.npy), and latents.json
 codebooks/NAME/        a codebook fitted afterwards: vectors, codes of every split, scores
 codebooks.html         the codebooks of the run side by side
+priors/NAME/           a model over codes: weights, prior.json with its held-out bits
+judge/                 the classifier that judges samples where none is supplied
+generated/             samples of a prior, samples.json, judgement.json
+pipeline.json          which stages of a pipeline finished, with which inputs
+pipeline.html          its page
 """
 
 from __future__ import annotations
@@ -228,6 +233,30 @@ class RunFolder:
     @property
     def codebooks_page(self) -> Path:
         return self.path / "codebooks.html"
+
+    @property
+    def priors(self) -> Path:
+        return self.path / "priors"
+
+    def prior(self, name: str) -> Path:
+        """Return the folder of one prior over the run's codes."""
+        return self.priors / name
+
+    @property
+    def judge(self) -> Path:
+        return self.path / "judge"
+
+    @property
+    def generated(self) -> Path:
+        return self.path / "generated"
+
+    @property
+    def pipeline(self) -> Path:
+        return self.path / "pipeline.json"
+
+    @property
+    def pipeline_page(self) -> Path:
+        return self.path / "pipeline.html"
 
     def codebook(self, name: str) -> Path:
         """Return the folder of one codebook that was fitted afterwards."""

@@ -63,7 +63,7 @@ def prior(
     """
     from pellucid.build.construct import check_keywords
     from pellucid.recipe.overrides import parse_override
-    from pellucid.workflows.prior import prior_folder, train_prior
+    from pellucid.workflows.prior import OWN, train_prior
     from pellucid.workflows.run import Run
 
     given: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def prior(
         progress=not quiet,
         **keywords,
     )
-    folder = prior_folder(opened, name or codebook or "own")
+    folder = opened.folder.prior(name or codebook or OWN)
     if json:
         print_json({"prior": str(folder), **record})
         return

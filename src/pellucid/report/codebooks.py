@@ -70,14 +70,23 @@ def render_codebooks(entries: Sequence[Entry], path: Path) -> Path:
     Raises:
         RunError: when a picture cannot be read or the page cannot be written.
     """
-    sections = [
-        Section("verdict", "Verdict", _verdict(entries)),
+    page = assemble("Codebooks", codebook_sections(entries), subtitle="Comparison of codebooks")
+    write_atomically(path, page)
+    return path
+
+
+def codebook_sections(entries: Sequence[Entry]) -> list[Section]:
+    """Return the parts of a page that set codebooks side by side, the verdict first.
+
+    Raises:
+        RunError: when a picture cannot be read.
+    """
+    return [
+        Section("codebooks", "Codebooks", _verdict(entries)),
         Section("scores", "Scores on held-out samples", _scores(entries)),
         Section("pictures", "The same samples", _pictures(entries)),
         Section("fits", "How they were fitted", _fits(entries)),
     ]
-    write_atomically(path, assemble("Codebooks", sections, subtitle="Comparison of codebooks"))
-    return path
 
 
 def _verdict(entries: Sequence[Entry]) -> Html:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import RunError
 from pellucid.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pellucid.report.codebooks import Entry
 
 
 def names_codebooks(words: Sequence[str]) -> bool:
@@ -31,8 +34,8 @@ def compare_codebooks(
     Raises:
         PellucidError: when there is no such run or codebook.
     """
-    from pellucid.codebooks.files import CodebookFiles, codebook_names
-    from pellucid.report.codebooks import Entry, render_codebooks
+    from pellucid.codebooks.files import codebook_names
+    from pellucid.report.codebooks import render_codebooks
 
     chosen: list[tuple[RunFolder, str]] = []
     for word in words:
@@ -46,17 +49,7 @@ def compare_codebooks(
             where=", ".join(words),
             hint=f"pellucid codebook {words[0]}, or name a second run to compare with",
         )
-    several = len({folder.path.resolve() for folder, _ in chosen}) > 1
-    entries = [
-        Entry(
-            f"{folder.path.name}:{name}" if several else name,
-            folder,
-            name,
-            CodebookFiles(folder, name).read_record(),
-            CodebookFiles(folder, name).read_tuning(),
-        )
-        for folder, name in chosen
-    ]
+    entries = codebook_entries(chosen)
     comparison = {
         "codebooks": {
             entry.label: {
@@ -73,6 +66,28 @@ def compare_codebooks(
     }
     page = Path(out) if out is not None else entries[0].folder.codebooks_page
     return comparison, render_codebooks(entries, page)
+
+
+def codebook_entries(chosen: Sequence[tuple[RunFolder, str]]) -> list[Entry]:
+    """Return what a page needs of codebooks, named by their runs where those are several.
+
+    Raises:
+        PellucidError: when there is none of a name.
+    """
+    from pellucid.codebooks.files import CodebookFiles
+    from pellucid.report.codebooks import Entry
+
+    several = len({folder.path.resolve() for folder, _ in chosen}) > 1
+    return [
+        Entry(
+            f"{folder.path.name}:{name}" if several else name,
+            folder,
+            name,
+            CodebookFiles(folder, name).read_record(),
+            CodebookFiles(folder, name).read_tuning(),
+        )
+        for folder, name in chosen
+    ]
 
 
 def _differences(entries: Sequence[Any]) -> list[dict[str, Any]]:

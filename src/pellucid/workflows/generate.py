@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.errors import DataError, RunError, unknown_name
 from pellucid.run_folder import RunFolder, write_atomically
-from pellucid.workflows.prior import OWN, prior_folder
+from pellucid.workflows.prior import OWN
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
 from pellucid.workflows.tokens import Tokenizer
@@ -58,7 +58,7 @@ class Generator:
         from pellucid.priors.stored import load_prior, require_same_tokens
 
         opened = Run.open(run)
-        folder = prior_folder(opened, _choose(opened, prior))
+        folder = opened.folder.prior(_choose(opened, prior))
         model, record = load_prior(folder)
         tokenizer = Tokenizer.open(opened, record.codebook)
         require_same_tokens(record, tokenizer.identity, where=folder)
@@ -104,7 +104,7 @@ class Generator:
         seeds = range(seed, seed + count)
         with progress_bar("drawing codes", shown=progress) as report:
             codes = sample(self.model, condition_ND, seeds, drawing=drawing, progress=report)
-        value_range = self.tokenizer.run.value_range
+        value_range = self.tokenizer.value_range
         parts = []
         with progress_bar("decoding", shown=progress) as report:
             for start in range(0, count, 64):
@@ -179,7 +179,7 @@ def generate(
     opened = generator.tokenizer.run
     judgement = None
     codes, images = generator.draw(condition, seed=seed, drawing=drawing, progress=progress)
-    folder = Path(out) if out is not None else opened.path / "generated"
+    folder = Path(out) if out is not None else opened.folder.generated
     if judge:
         judgement = judge_into(
             generator, images, labels, folder, features=features, progress=progress
@@ -214,17 +214,17 @@ def judge_into(
 def _choose(run: Run, prior: str | None) -> str:
     from pellucid.priors.stored import RECORD
 
-    known = sorted(path.parent.name for path in (run.path / "priors").glob(f"*/{RECORD}"))
+    known = sorted(path.parent.name for path in run.folder.priors.glob(f"*/{RECORD}"))
     if prior is not None:
         if known and prior not in known:
-            raise unknown_name("prior", prior, known, where=run.path / "priors")
+            raise unknown_name("prior", prior, known, where=run.folder.priors)
         return prior
     if not known:
         raise RunError("this run has no prior", where=run.path, hint=f"pellucid prior {run.path}")
     if OWN in known or len(known) == 1:
         return OWN if OWN in known else known[0]
     raise RunError(
-        "this run has several priors", where=run.path / "priors", found=", ".join(known),
+        "this run has several priors", where=run.folder.priors, found=", ".join(known),
         hint="name one with --prior",
     )  # fmt: skip
 

@@ -118,7 +118,7 @@ def _images(data: Any, splits: tuple[str, ...]) -> ImageSet:
 
 @torch.no_grad()
 def _reconstruct(tokenizer: Tokenizer, images_NCHW: Tensor, report: Any) -> Tensor:
-    value_range = tokenizer.run.value_range
+    value_range = tokenizer.value_range
     parts = []
     for start in range(0, len(images_NCHW), 128):
         x_BCHW = value_range.from_uint8(images_NCHW[start : start + 128])
@@ -132,7 +132,7 @@ def _classifier(run: Run, data: Any, train: ImageSet, progress: bool) -> Feature
     from pellucid.evaluation.feature_networks import restore_classifier, train_classifier
 
     assert train.labels is not None
-    folder = run.path / "judge"
+    folder = run.folder.judge
     weights, record = folder / "classifier.safetensors", folder / "classifier.json"
     digest = _digest(train)
     channels, classes = train.images.shape[1], len(data.classes)

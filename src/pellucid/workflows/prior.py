@@ -28,11 +28,6 @@ OWN = "own"
 _SPLITS = ("train", "validation", "test")
 
 
-def prior_folder(run: Run, name: str) -> Path:
-    """Return where a run's prior of that name lies."""
-    return run.path / "priors" / name
-
-
 def train_prior(
     run: str | Path | Run,
     *,
@@ -108,7 +103,7 @@ def train_prior(
 
     opened = Run.open(run)
     tokenizer = Tokenizer.open(opened, codebook)
-    folder = prior_folder(opened, name or codebook or OWN)
+    folder = opened.folder.prior(name or codebook or OWN)
     _prepare_folder(folder, resume=resume, overwrite=overwrite)
     schedule = Schedule(
         steps, batch_size, learning_rate, weight_decay, warmup_steps, clip_norm,

@@ -17,6 +17,7 @@ from pellucid.workflows.run import Run
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import ImageSplit
+    from pellucid.functional.value_range import ValueRange
     from pellucid.models.autoencoder import Autoencoder
 
 Progress = Callable[[int, int], None]
@@ -29,6 +30,7 @@ class Tokenizer:
 
     Args:
         run: whose model it is.
+        value_range: of its samples.
         codebook: name of a post-hoc codebook, or None for the model's own codes.
         size: K, codes per level.
         levels: L where codes have an axis of levels, else None.
@@ -40,6 +42,7 @@ class Tokenizer:
     """
 
     run: Run
+    value_range: ValueRange
     codebook: str | None
     size: int
     levels: int | None
@@ -54,13 +57,24 @@ class Tokenizer:
         """Open a run's codes.
 
         Raises:
-            RunError: when the run has no weights, or no codes and no codebook is named.
+            RunError: when the run is not of images, has no weights, or no codes and no codebook is
+                named.
         """
         opened = Run.open(run)
-        return _own_codes(opened) if codebook is None else _fitted_codes(opened, codebook)
+        kind = opened.recipe.data.get("kind")
+        if kind != "images" or opened.value_range is None:
+            raise RunError(
+                "only the codes of image models are modelled",
+                where=opened.path,
+                expected="data.kind: images",
+                found=kind,
+            )
+        if codebook is None:
+            return _own_codes(opened, opened.value_range)
+        return _fitted_codes(opened, opened.value_range, codebook)
 
 
-def _fitted_codes(run: Run, name: str) -> Tokenizer:
+def _fitted_codes(run: Run, value_range: ValueRange, name: str) -> Tokenizer:
     from pellucid.codebooks import Codebook
 
     autoencoder = run.load()
@@ -70,6 +84,7 @@ def _fitted_codes(run: Run, name: str) -> Tokenizer:
     tuned = codebook.decoder is not None
     return Tokenizer(
         run=run,
+        value_range=value_range,
         codebook=name,
         size=codebook.size,
         levels=None,
@@ -81,7 +96,7 @@ def _fitted_codes(run: Run, name: str) -> Tokenizer:
     )
 
 
-def _own_codes(run: Run) -> Tokenizer:
+def _own_codes(run: Run, value_range: ValueRange) -> Tokenizer:
     from pellucid.bottlenecks import RVQ
     from pellucid.workflows.coder import code_space
 
@@ -103,6 +118,7 @@ def _own_codes(run: Run) -> Tokenizer:
 
     return Tokenizer(
         run=run,
+        value_range=value_range,
         codebook=None,
         size=size,
         levels=levels if residual else None,
