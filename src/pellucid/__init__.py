@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from pellucid.workflows.evaluate import evaluate
     from pellucid.workflows.features import features, load_features
     from pellucid.workflows.features_estimator import Features
+    from pellucid.workflows.generate import generate
     from pellucid.workflows.inspect import inspect
     from pellucid.workflows.landmarks import landmarks
     from pellucid.workflows.latent_space import latent_space
     from pellucid.workflows.latents import latents
+    from pellucid.workflows.pipeline import pipeline
+    from pellucid.workflows.prior import train_prior
     from pellucid.workflows.reconstruct import reconstruct
     from pellucid.workflows.report import report
     from pellucid.workflows.run import Run
@@ -52,15 +55,18 @@ __all__ = [
     "estimate",
     "evaluate",
     "features",
+    "generate",
     "inspect",
     "landmarks",
     "latent_space",
     "latents",
     "load_features",
+    "pipeline",
     "reconstruct",
     "report",
     "resume",
     "train",
+    "train_prior",
     "treat",
     "tune_decoder",
 ]
@@ -82,15 +88,18 @@ _HOMES = {
     "estimate": "pellucid.workflows.train",
     "evaluate": "pellucid.workflows.evaluate",
     "features": "pellucid.workflows.features",
+    "generate": "pellucid.workflows.generate",
     "inspect": "pellucid.workflows.inspect",
     "landmarks": "pellucid.workflows.landmarks",
     "latent_space": "pellucid.workflows.latent_space",
     "latents": "pellucid.workflows.latents",
     "load_features": "pellucid.workflows.features",
+    "pipeline": "pellucid.workflows.pipeline",
     "reconstruct": "pellucid.workflows.reconstruct",
     "report": "pellucid.workflows.report",
     "resume": "pellucid.workflows.train",
     "train": "pellucid.workflows.train",
+    "train_prior": "pellucid.workflows.prior",
     "treat": "pellucid.workflows.treat",
     "tune_decoder": "pellucid.workflows.tune_decoder",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ from pellucid.errors import RunError
 from pellucid.workflows.run import Run
 
 if TYPE_CHECKING:
+    from pellucid.bottlenecks import Bottleneck
     from pellucid.data.dataset import ImageSplit
     from pellucid.functional.value_range import ValueRange
-    from pellucid.models.autoencoder import Autoencoder
 
 Progress = Callable[[int, int], None]
 MOST_CODES_AS_VECTORS = 65_536
@@ -97,19 +97,15 @@ def _fitted_codes(run: Run, value_range: ValueRange, name: str) -> Tokenizer:
 
 
 def _own_codes(run: Run, value_range: ValueRange) -> Tokenizer:
-    from pellucid.bottlenecks import RVQ
-    from pellucid.workflows.coder import code_space
-
     autoencoder = run.load()
-    if autoencoder.bottleneck.bits_per_position is None:
+    bottleneck = autoencoder.bottleneck
+    if bottleneck.codebook_size is None:
         raise RunError(
             "this run's model has no codes of its own",
             where=run.path,
             expected="a quantising bottleneck, or a codebook fitted afterwards",
             hint=f"pellucid codebook {run.path}, then --codebook NAME",
         )
-    size, levels = code_space(autoencoder, str(run.path))
-    residual = isinstance(autoencoder.bottleneck, RVQ)
 
     def encode(x: Tensor) -> Tensor:
         codes = autoencoder.encode(x).codes
@@ -120,25 +116,30 @@ def _own_codes(run: Run, value_range: ValueRange) -> Tokenizer:
         run=run,
         value_range=value_range,
         codebook=None,
-        size=size,
-        levels=levels if residual else None,
+        size=bottleneck.codebook_size,
+        levels=bottleneck.residual_levels,
         identity=fingerprint(autoencoder.state_dict()).hex(),
         decoded_by="the run's decoder",
         encode=encode,
         decode=autoencoder.decode_codes,
-        vectors=_own_vectors(autoencoder, size, residual),
+        vectors=_own_vectors(bottleneck),
     )
 
 
 @torch.no_grad()
-def _own_vectors(autoencoder: Autoencoder, size: int, residual: bool) -> list[Tensor] | None:
-    """Return the vectors that codes stand for; of residual levels each level's own."""
-    if size > MOST_CODES_AS_VECTORS:
+def _own_vectors(bottleneck: Bottleneck) -> list[Tensor] | None:
+    """Return the vectors that codes stand for; of residual levels each level's alone."""
+    size, levels = bottleneck.codebook_size, bottleneck.residual_levels
+    if size is None or size > MOST_CODES_AS_VECTORS:
         return None
-    bottleneck: Any = autoencoder.bottleneck
-    if residual:
-        return [codebook.table().float() for codebook in bottleneck.codebooks]
-    return [bottleneck.decode_codes(torch.arange(size)[None])[0].T]
+    if levels is None:
+        return [bottleneck.decode_codes(torch.arange(size)[None])[0].T]
+    vectors = []
+    for level in range(levels):
+        codes_1KL = torch.full((1, size, levels), -1)  # −1: a level that was not sent
+        codes_1KL[..., level] = torch.arange(size)
+        vectors.append(bottleneck.decode_codes(codes_1KL)[0].T)
+    return vectors
 
 
 @dataclasses.dataclass(frozen=True)
