@@ -123,6 +123,8 @@ def test_samples_are_judged(pellucid, with_prior, tmp_path):
     before = weights.stat().st_mtime_ns
     assert pellucid("generate", with_prior, *words)[0] == 0
     assert weights.stat().st_mtime_ns == before  # trained once
+    assert pellucid("generate", with_prior, "-n", 2, "-o", tmp_path, "-q")[0] == 0
+    assert not (tmp_path / "judgement.json").exists()  # it was of other samples
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from tiny_run import TINY
 
+from pellucid.report.pipeline import render_pipeline
+from pellucid.run_folder import RunFolder
+
 SMALL = [
     *(text for text in TINY if not text.startswith("bottleneck.")),
     "data.size=16",
@@ -65,6 +68,12 @@ def test_one_command_leads_from_images_to_a_page(pellucid, images, tmp_path):
     states = {stage["name"]: stage["state"] for stage in json.loads(out)["stages"]}
     assert [name for name in names if states[name] == "done"] == ["prior", "samples", "page"]
 
+    # samples that could not be judged still have their page
+    run = RunFolder(tmp_path / "run")
+    (run.generated / "judgement.json").unlink()
+    render_pipeline(run, [], prior=run.prior("kmeans-8") / "prior.json")
+    assert "How good they are" not in run.pipeline_page.read_text()
+
     code, _, err = pellucid(*words, "encoder.width=16", "-o", tmp_path / "run")
     assert code == 1
     assert "another 'encoder'" in err
@@ -78,6 +87,7 @@ def test_one_command_leads_from_images_to_a_page(pellucid, images, tmp_path):
         (["samples.judge=false"], "follows from"),
         (["tuning.a.b=1"], "tuning.KEY=VALUE"),
         (["sample.n=3"], "did you mean"),
+        (["data.kind=audio"], "leads to pictures"),
     ],
 )
 def test_a_wrong_key_is_refused_before_anything_is_written(pellucid, images, tmp_path, words, part):

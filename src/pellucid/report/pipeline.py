@@ -49,13 +49,13 @@ def render_pipeline(folder: RunFolder, entries: Sequence[Entry], *, prior: Path)
         RunError: when a file it shows cannot be read, or the page cannot be written.
     """
     record = folder.read_json(prior)
-    judgement = folder.read_json(folder.generated / "judgement.json")
+    judged = folder.generated / "judgement.json"
+    judgement = folder.read_json(judged) if judged.is_file() else {}
     samples = folder.read_json(folder.generated / "samples.json")
-    sections = [
-        Section("samples", "Samples", _samples(folder, samples, judgement)),
-        Section("judgement", "How good they are", _judgement(judgement)),
-        Section("prior", "The model over codes", _prior(record)),
-    ]
+    sections = [Section("samples", "Samples", _samples(folder, samples, judgement))]
+    if judgement:
+        sections.append(Section("judgement", "How good they are", _judgement(judgement)))
+    sections.append(Section("prior", "The model over codes", _prior(record)))
     if entries:
         sections.append(
             Section("budget", "What codes cost, before and after tuning", _budget(entries))

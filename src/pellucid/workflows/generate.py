@@ -282,7 +282,10 @@ def _write(
         "samples": samples,
     }
     RunFolder(folder).write_json(folder / INDEX, index)
-    for name in before - {sample["file"] for sample in samples}:
+    gone = before - {sample["file"] for sample in samples}
+    if judgement is None:  # what was judged here were other samples
+        gone |= {JUDGEMENT, NEIGHBOURS}
+    for name in gone:
         (folder / name).unlink(missing_ok=True)
     return {"folder": str(folder), **index, "judgement": judgement}
 

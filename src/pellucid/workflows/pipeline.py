@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pellucid.errors import RecipeError, RunError, unknown_name
 from pellucid.recipe import Recipe, apply_overrides, load_recipe
@@ -89,7 +89,15 @@ class Plan:
             for section, node in given.items()
         }
         start = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-        return cls(apply_overrides(start, of_recipe), methods, **checked)
+        final = apply_overrides(start, of_recipe)
+        if final.data.get("kind") != "images":
+            raise RecipeError(
+                "a pipeline leads to pictures",
+                where="data.kind",
+                expected="images",
+                found=final.data.get("kind"),
+            )
+        return cls(final, methods, **checked)
 
     @property
     def posthoc(self) -> bool:
@@ -109,7 +117,7 @@ def _methods(value: Any) -> tuple[Method, ...]:
             raise unknown_name("method", str(method), known, where="codebooks.methods")
     if not found:
         raise RecipeError("there is no codebook to fit", where="codebooks.methods", expected=known)
-    return found
+    return cast("tuple[Method, ...]", found)
 
 
 def pipeline(
@@ -291,21 +299,30 @@ def _samples(
     reads = [folder.prior(prior) / "model.safetensors", folder.model]
     if codebook is not None:
         reads.append(_files(folder, codebook).decoder)
+    judged = is_judged(plan, folder, prior)
     return Stage(
         "samples",
         tuple(reads),
         plan.samples,
-        (place / INDEX, place / GRID, place / JUDGEMENT),
-        lambda: generate(folder.path, prior=prior, judge=True, progress=progress, **plan.samples),
+        (place / INDEX, place / GRID, *((place / JUDGEMENT,) if judged else ())),
+        lambda: generate(folder.path, prior=prior, judge=judged, progress=progress, **plan.samples),
     )
 
 
+def is_judged(plan: Plan, folder: RunFolder, prior: str) -> bool:
+    """Say whether samples can be judged: there are classes, or a feature network was supplied."""
+    record = folder.read_json(folder.prior(prior) / "prior.json")
+    return bool(record["classes"]) or plan.samples.get("features") is not None
+
+
 def _page(plan: Plan, folder: RunFolder, prior: str) -> Stage:
-    from pellucid.workflows.generate import JUDGEMENT
+    from pellucid.workflows.generate import INDEX, JUDGEMENT
 
     names = codebook_names(plan) if plan.posthoc else []
     record = folder.prior(prior) / "prior.json"
-    reads = [record, folder.generated / JUDGEMENT, folder.evaluation]
+    reads = [record, folder.evaluation, folder.generated / INDEX]
+    if is_judged(plan, folder, prior):
+        reads.append(folder.generated / JUDGEMENT)
 
     def run() -> None:
         from pellucid.report.pipeline import render_pipeline
