@@ -71,7 +71,7 @@ def suggest(report: AudioReport) -> tuple[Suggestion, ...]:
     place = f"data.path={shlex.quote(report.source)}"
     tiny = Suggestion(
         "speech-codec-tiny",
-        f"{report.count} clips, {minutes:.0f} minutes, {report.groups} groups by "
+        f"{report.count} clips, {minutes:.1f} minutes, {report.groups} groups by "
         f"{report.grouped_by}: small enough for a CPU",
         f"pellucid train speech-codec-tiny {place}",
     )
