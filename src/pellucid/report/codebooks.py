@@ -64,32 +64,47 @@ _COLUMNS = (
 )
 
 
-def render_codebooks(entries: Sequence[Entry], path: Path) -> Path:
+def render_codebooks(
+    entries: Sequence[Entry], differences: Sequence[Mapping[str, Any]], path: Path
+) -> Path:
     """Write the page that sets codebooks side by side, and return its path.
+
+    Args:
+        entries: the codebooks, in the order of the page.
+        differences: paired PSNR differences: codebook, baseline, value, low, high.
+        path: where the page goes.
 
     Raises:
         RunError: when a picture cannot be read or the page cannot be written.
     """
-    page = assemble("Codebooks", codebook_sections(entries), subtitle="Comparison of codebooks")
+    page = assemble(
+        "Codebooks", codebook_sections(entries, differences), subtitle="Comparison of codebooks"
+    )
     write_atomically(path, page)
     return path
 
 
-def codebook_sections(entries: Sequence[Entry]) -> list[Section]:
+def codebook_sections(
+    entries: Sequence[Entry], differences: Sequence[Mapping[str, Any]] = ()
+) -> list[Section]:
     """Return the parts of a page that set codebooks side by side, the verdict first.
+
+    Args:
+        entries: the codebooks, in the order of the page.
+        differences: paired PSNR differences, as `render_codebooks` takes them.
 
     Raises:
         RunError: when a picture cannot be read.
     """
     return [
-        Section("codebooks", "Codebooks", _verdict(entries)),
+        Section("codebooks", "Codebooks", _verdict(entries, differences)),
         Section("scores", "Scores on held-out samples", _scores(entries)),
         Section("pictures", "The same samples", _pictures(entries)),
         Section("fits", "How they were fitted", _fits(entries)),
     ]
 
 
-def _verdict(entries: Sequence[Entry]) -> Html:
+def _verdict(entries: Sequence[Entry], differences: Sequence[Mapping[str, Any]]) -> Html:
     marks, best = [], max(entries, key=_reached)
     means: dict[str, MetricValue] = {}
     for entry in entries:
@@ -106,8 +121,8 @@ def _verdict(entries: Sequence[Entry]) -> Html:
         marks.append(Mark(label, mean))
     return fill(
         "comparison_verdict.html.j2",
-        headline=f"{best.label} reconstructs best from codes.",
-        sentence=_preflight(best),
+        headline=f"{best.label}{_how(best)} reconstructs best from codes.",
+        sentence=" ".join([_preflight(best), *(_pair(pair) for pair in differences)]),
         warnings=[],
         ruler=ruler(marks, "PSNR of decoded held-out samples; bars are 95 % intervals"),
     )
@@ -116,6 +131,20 @@ def _verdict(entries: Sequence[Entry]) -> Html:
 def _reached(entry: Entry) -> float:
     known = [metric for metric in (entry.score("psnr"), entry.tuned("psnr_after")) if metric]
     return max((metric.value for metric in known), default=float("-inf"))
+
+
+def _how(entry: Entry) -> str:
+    plain, tuned = entry.score("psnr"), entry.tuned("psnr_after")
+    is_tuned = tuned is not None and (plain is None or tuned.value > plain.value)
+    return ", its decoder tuned," if is_tuned else ""
+
+
+def _pair(node: Mapping[str, Any]) -> str:
+    """Say one paired difference of the untuned decoder in words."""
+    value, spread = number(node["value"], places=2, signed=True), ""
+    if node.get("low") is not None:
+        spread = f" ({interval(node['low'], node['high'], places=2)})"
+    return f"{node['codebook']} − {node['baseline']}, before tuning: {value} dB{spread}."
 
 
 def _preflight(entry: Entry) -> str:

@@ -65,7 +65,7 @@ def compare_codebooks(
         "differences": _differences(entries),
     }
     page = Path(out) if out is not None else entries[0].folder.codebooks_page
-    return comparison, render_codebooks(entries, page)
+    return comparison, render_codebooks(entries, comparison["differences"], page)
 
 
 def codebook_entries(chosen: Sequence[tuple[RunFolder, str]]) -> list[Entry]:
