@@ -21,7 +21,8 @@ class Dihedral(Permuter):
     """Turn every tile to its orientation nearest the template: g* = argmin_g ‖pool(g·x) − T‖².
 
     The minimum over all eight is exact, so g*·x is the same for all orientations of a tile and so
-    are its latents.
+    are its latents. A tile that is its own mirror image (an empty one, say) has several nearest
+    orientations: its latents are the same for all, its reconstruction is drawn in one of them.
 
     Args:
         channels: C of the data.

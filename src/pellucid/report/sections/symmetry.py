@@ -45,7 +45,8 @@ def _rows(node) -> list[tuple[str, str, str]]:
     meanings = {
         "invariance_error": "‖μ(g·x) − μ(x)‖ / ‖μ(x)‖, pooled over samples and elements",
         "invariance_worst": "the same, of the worst sample and element",
-        "equivariance_error": "‖x̂(g·x) − g·x̂(x)‖ / ‖x̂(x)‖",
+        "equivariance_error": "‖x̂(g·x) − g·x̂(x)‖ / ‖x̂(x)‖; only tiles that are their own mirror "
+        "image, empty ones say, keep it from 0",
         "error_before": "FVU of the canonical reconstruction against the input as it lies",
         "error_after": "FVU once it is put back into the input's order",
         "error_best": "FVU of the best of its eight orientations, by an oracle that sees the input",
