@@ -60,22 +60,25 @@ def measure(run: Path, *, clips: int, visqol: bool, lyra: str | None) -> dict[st
     """Return the evaluation of a run's test split beside the codecs, as plain data."""
     from pellucid.evaluation.evaluate_audio import evaluate_audio
     from pellucid.workflows.coder import read_tables
+    from pellucid.workflows.progress import progress_bar
     from pellucid.workflows.run import Run
 
     opened = Run.open(run)
     data: Any = opened.data()
-    result = evaluate_audio(
-        opened.load(),
-        data.test,
-        sample_rate=data.sample_rate,
-        tables=read_tables(opened),
-        max_clips=clips,
-        codecs=("opus", "codec2", "lyra") if lyra else ("opus", "codec2"),
-        opus_kbps=(6.0,),
-        lyra=lyra,
-        levels=(),
-        visqol=visqol,
-    )
+    with progress_bar("measuring", shown=True) as report:
+        result = evaluate_audio(
+            opened.load(),
+            data.test,
+            sample_rate=data.sample_rate,
+            tables=read_tables(opened),
+            max_clips=clips,
+            codecs=("opus", "codec2", "lyra") if lyra else ("opus", "codec2"),
+            opus_kbps=(6.0,),
+            lyra=lyra,
+            levels=(),
+            visqol=visqol,
+            progress=report,
+        )
     return {**result.to_json(), "step": opened.status().get("step"), "clips": clips}
 
 
@@ -163,7 +166,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--checkpoint", choices=["best", "last"], help="of an unfinished run")
     parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--no-visqol", action="store_true", help="which takes seconds per clip")
+    parser.add_argument("--visqol", action="store_true", help="a second or more per second heard")
     parser.add_argument("--lyra", metavar="FOLDER", help="with Lyra v2's TFLite networks")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
@@ -171,9 +174,7 @@ def main() -> None:
         run = arguments.run
         if arguments.checkpoint:
             run = evaluable(run, arguments.checkpoint, Path(folder))
-        found = measure(
-            run, clips=arguments.clips, visqol=not arguments.no_visqol, lyra=arguments.lyra
-        )
+        found = measure(run, clips=arguments.clips, visqol=arguments.visqol, lyra=arguments.lyra)
         lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     curve = learning_curve(json.loads(line) for line in lines if line.strip())
     command = f"python benchmarks/codec_quality.py RUN --clips {arguments.clips}"
