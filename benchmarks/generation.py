@@ -16,14 +16,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from pellucid.priors.phrases import phrases_of_class
-from pellucid.priors.sampling import Drawing
-from pellucid.workflows.generate import Generator, judge_into
-from pellucid.workflows.prior import OWN, train_prior
-from pellucid.workflows.run import Run
-from pellucid.workflows.train import train
+from pellucid.run_folder import RunFolder
 from results import write_section
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -54,7 +47,7 @@ class Case:
         prior: keywords of `train_prior`.
         features: weights of a feature network below the data folder, or None.
         samples: how many are drawn and judged.
-        drawing: how.
+        drawing: keywords of `Drawing`.
     """
 
     title: str
@@ -64,7 +57,7 @@ class Case:
     prior: dict[str, Any]
     features: str | None
     samples: int
-    drawing: Drawing
+    drawing: dict[str, Any]
 
 
 CASES = {
@@ -82,7 +75,7 @@ CASES = {
                "dropout": 0.05},
         features=None,
         samples=2560,
-        drawing=Drawing(guidance=1.5),
+        drawing={"guidance": 1.5},
     ),
     "cifar": Case(
         title="CIFAR-10 (3,000 images), 8×8 tokens",
@@ -94,7 +87,7 @@ CASES = {
                "class_names": CIFAR_CLASSES},
         features="weights/resnet_cifar10/resnet20-12fca82f.npz",
         samples=600,
-        drawing=Drawing(),
+        drawing={},
     ),
 }  # fmt: skip
 
@@ -110,25 +103,27 @@ unigram.
 SAMPLES = f"""\
 Samples: {CASES["mnist"].samples:,} digits from {len(HELD_OUT)} phrasings held out of training \
 (“{HELD_OUT[0].format("seven")}”, “{HELD_OUT[1].format("7")}” …), guidance \
-{CASES["mnist"].drawing.guidance}; {CASES["cifar"].samples} CIFAR images by class. Distances are \
-to the real training images, in 8 bits; *copies* are samples as near to a training image as 1 % of \
-the reconstructions of held-out images are.
+{CASES["mnist"].drawing["guidance"]}; {CASES["cifar"].samples} CIFAR images by class. Distances \
+are to the real training images, in 8 bits; *copies* are samples as near to a training image as \
+1 % of the reconstructions of held-out images are.
 
 | images | Fréchet | kernel | right class | precision | recall | copies |
 |---|---:|---:|---:|---:|---:|---:|"""
 
 
-def asked_for(case: Case, classes: tuple[str, ...]) -> tuple[list[str] | None, torch.Tensor]:
+def asked_for(case: Case, classes: tuple[str, ...]) -> tuple[list[str] | None, list[int]]:
     """Return prompts in held-out phrasings and the classes they mean, evenly mixed.
 
     Sets without numbers for names are asked by class.
     """
-    labels = torch.arange(case.samples) % len(classes)
+    from pellucid.priors.phrases import phrases_of_class
+
+    labels = [number % len(classes) for number in range(case.samples)]
     if not all(name.isdecimal() for name in classes):
         return None, labels
     trained = {phrase.casefold() for name in classes for phrase in phrases_of_class(name)}
     prompts = []
-    for number, label in enumerate(labels.tolist()):
+    for number, label in enumerate(labels):
         round_ = number // len(classes)
         name = classes[label] if round_ // len(HELD_OUT) % 2 else WORDS[int(classes[label])]
         prompts.append(HELD_OUT[round_ % len(HELD_OUT)].format(name))
@@ -136,24 +131,39 @@ def asked_for(case: Case, classes: tuple[str, ...]) -> tuple[list[str] | None, t
     return prompts, labels
 
 
-def measure(case: Case, data: Path, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return prior.json and the judgement of the case's samples."""
-    if not (place / "model.safetensors").is_file():
-        overrides = [*case.overrides, f"data.path={data / case.file}"]
-        train(case.recipe, overrides=overrides, out=place, progress=False)
-    run = Run.open(place)
-    folder = run.folder.prior(OWN)
+def prepare(case: Case, data: Path, place: Path) -> dict[str, Any]:
+    """Return prior.json of the case's prior, trained first where it is not there."""
+    run = RunFolder(place)
+    folder = run.prior("own")
     if not (folder / "prior.json").is_file():
-        train_prior(run, resume=(folder / "checkpoint").is_dir(), progress=False, **case.prior)
-    generator = Generator.open(run, OWN)
+        from pellucid.workflows.prior import train_prior
+        from pellucid.workflows.train import train
+
+        if not run.model.is_file():
+            overrides = [*case.overrides, f"data.path={data / case.file}"]
+            train(case.recipe, overrides=overrides, out=place, progress=False)
+        train_prior(place, resume=(folder / "checkpoint").is_dir(), progress=False, **case.prior)
+    return run.read_json(folder / "prior.json")
+
+
+def judged_samples(case: Case, place: Path, data: Path) -> dict[str, Any]:
+    """Return the judgement of the case's samples."""
+    import torch
+
+    from pellucid.priors import Drawing
+    from pellucid.workflows.generate import Generator, judge_into
+
+    generator = Generator.open(place, "own")
     prompts, labels = asked_for(case, generator.record.classes)
-    told = None if prompts is not None else labels
+    asked = torch.tensor(labels)
+    told = None if prompts is not None else asked
     condition = generator.conditions(case.samples, prompts=prompts, labels=told)
-    _, images = generator.draw(condition, seed=0, drawing=case.drawing, progress=False)
+    drawing = Drawing(**case.drawing)
+    _, images = generator.draw(condition, seed=0, drawing=drawing, progress=False)
     features = None if case.features is None else str(data / case.features)
-    out = place / "benchmark"
-    judgement = judge_into(generator, images, labels, out, features=features, progress=False)
-    return generator.record.to_json(), judgement
+    return judge_into(
+        generator, images, asked, place / "benchmark", features=features, progress=False
+    )
 
 
 def bits_row(case: Case, record: dict[str, Any]) -> str:
@@ -203,19 +213,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of mnist/ and cifar10/")
     parser.add_argument("--work", type=Path, required=True, help="where runs are kept")
     parser.add_argument("--only", choices=sorted(CASES), help="one set")
+    parser.add_argument("--bits", action="store_true", help="measure no samples")
     parser.add_argument("--write", action="store_true", help="write benchmarks/RESULTS.md")
     arguments = parser.parse_args()
     names = [arguments.only] if arguments.only else list(CASES)
     bits, judged = [], []
     for name in names:
-        place = arguments.work / f"{name}-vq"
-        record, judgement = measure(CASES[name], arguments.data, place)
-        bits.append(bits_row(CASES[name], record))
-        judged += judged_rows(CASES[name], judgement)
-        print(bits[-1], *judged[-4:], sep="\n", flush=True)
-    text = "\n".join([BITS, *bits, "", SAMPLES, *judged])
+        case, place = CASES[name], arguments.work / f"{name}-vq"
+        bits.append(bits_row(case, prepare(case, arguments.data, place)))
+        print(bits[-1], flush=True)
+        if not arguments.bits:
+            judged += judged_rows(case, judged_samples(case, place, arguments.data))
+            print(*judged[-4:], sep="\n", flush=True)
     if arguments.write:
-        write_section("generation", "## Generation\n\n" + text)
+        write_section("prior-bits", "## What a prior knows\n\n" + "\n".join([BITS, *bits]))
+    if arguments.write and judged:
+        write_section("generation", "## Generation\n\n" + "\n".join([SAMPLES, *judged]))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def test_phrasings_are_held_out_and_evenly_mixed():
     trained = {phrase.casefold() for digit in DIGITS for phrase in phrases_of_class(digit)}
     assert not trained & {prompt.casefold() for prompt in prompts}
     assert not set(TEMPLATES) & set(HELD_OUT)
-    assert set(Counter(labels.tolist()).values()) == {CASES["mnist"].samples // 10}
+    assert set(Counter(labels).values()) == {CASES["mnist"].samples // 10}
     assert {"a handwritten seven", "7, drawn by hand"} <= set(prompts)
 
 
@@ -34,4 +34,4 @@ def test_classes_without_numbers_are_asked_for_by_class():
 
     prompts, labels = asked_for(CASES["cifar"], ("cat", "dog"))
     assert prompts is None
-    assert labels.tolist()[:4] == [0, 1, 0, 1]
+    assert labels[:4] == [0, 1, 0, 1]

@@ -159,7 +159,9 @@ def generate(
         progress: draw progress bars.
 
     Returns:
-        `{"folder", "samples": […], "grid", "judgement"}`, also written as samples.json.
+        `{"folder", "samples": […], "grid", "judgement"}`, also written as samples.json; judged
+        samples have judgement.json and neighbours.png (samples above their nearest training
+        images) beside them.
 
     Raises:
         RunError: when there is no prior, or it models other codes.
