@@ -38,7 +38,9 @@ def asserted(diagnosis):
 
 
 def test_a_perfect_linear_autoencoder_is_healthy_apart_from_its_leaking_split():
-    assert asserted(run()) == {"split-leak"}
+    # The first model of a process pays for its warm-up: time for that on a busy machine too.
+    found = diagnose(Subject(encode, decode), samples(), samples().flip(0), budget_seconds=60)
+    assert asserted(found) == {"split-leak"}
 
 
 def test_shapes_that_disagree_are_refused_with_both_shapes():
