@@ -89,7 +89,22 @@ def table(found: dict[str, Any], run: pellucid.Run) -> str:
             cells.append(cell)
         titles = {"run": "frozen encoder", "random": "same encoder, untrained", "pca": "patch PCA"}
         lines.append(f"| {titles.get(name, name)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", conclusion(found)])
+
+
+def conclusion(found: dict[str, Any]) -> str:
+    """Say where the paired intervals leave zero."""
+    told = []
+    for name, by_labels in found["differences"].items():
+        ahead = [label for label, gap in by_labels.items() if gap["high"] < 0]
+        behind = [label for label, gap in by_labels.items() if gap["low"] > 0]
+        words = [
+            f"{word} at {', '.join(labels)} labels"
+            for word, labels in (("ahead", ahead), ("behind", behind))
+            if labels
+        ]
+        told.append(f"{name}: {'; '.join(words) or 'no difference that holds up'}")
+    return f"The frozen encoder against {'. Against '.join(told)}."
 
 
 def main() -> None:
