@@ -25,8 +25,8 @@ from pellucid.workflows.model_card import model_card
 from pellucid.workflows.run import Run
 
 _TOLD = ("state", "step", "seconds", "parameters", "selected_step", "weights", "environment")
-_LEFT_OUT = ("samples",)
-"""Columns of evaluation.json that name the clips and pictures of somebody's data."""
+_LEFT_OUT = ("samples", "codes")
+"""Parts of evaluation.json that name somebody's clips and pictures, or count every code."""
 
 
 def release(
