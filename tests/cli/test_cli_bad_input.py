@@ -36,7 +36,7 @@ def fails(pellucid, *words):
         (["train", "photos-vq", "objective.l1.weight=-1"], ["weight", "-1"]),
         (["train", "photos-vq", "training.step=5"], ["unknown keyword 'step'", "'steps'"]),
         (["train", "photos-vq", "training.monitor=pnsr"], ["pnsr", "psnr"]),
-        (["train", "photos-vq", "encoder.kind=resdual"], ["unknown encoder", "'residual'"]),
+        (["train", "photos-vq", "encoder.kind=resdual"], ["unknown kind of encoder", "'residual'"]),
         (["train", "photos-vq", "evaluation.sample=5"], ["unknown keyword 'sample'", "samples"]),
         (["train", "photos-vq", "decoder.head=sigmoid"], ["sigmoid", "cannot reach", "[-1, 1]"]),
         (["train", "photos-vq", "data.size=30"], ["does not fit the encoder", "28"]),
@@ -179,4 +179,6 @@ def test_tiny_images_are_skipped_with_a_count(pellucid, photos, tmp_path):
 def test_compare_wants_evaluated_runs(pellucid, trained, copy):
     (copy / "evaluation.json").unlink()
     assert "was not evaluated yet" in fails(pellucid, "compare", trained, copy)
-    assert "two or more" in fails(pellucid, "compare", trained)
+    alone = fails(pellucid, "compare", trained)
+    assert "no codebook" in alone
+    assert "a second run" in alone

@@ -24,9 +24,10 @@ def widen(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
 
 def wider_latent(recipe: Recipe, *, factor: int = 2) -> dict[str, Any]:
     """Twice (or `factor` times) the numbers per position, and features no narrower than them."""
-    channels = int(standing(recipe, "encoder.channels"))
-    dim = standing(recipe, "bottleneck.dim")
-    kind = recipe.bottleneck.get("kind")
+    width, dim = standing(recipe, "encoder.channels"), standing(recipe, "bottleneck.dim")
+    if width is None:  # a pretrained network: as wide as it is
+        return {} if dim is None else {"bottleneck.dim": factor * int(dim)}
+    channels, kind = int(width), recipe.bottleneck.get("kind")
     if dim is None:  # the features are the latent
         wide = factor * channels if kind == "identity" else max(channels, _NARROW_FEATURES)
         return {"encoder.channels": wide}
