@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, RunError
 from pellucid.workflows.latents import latents as export
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
@@ -15,6 +15,7 @@ from pellucid.workflows.run import Run
 if TYPE_CHECKING:
     from pellucid.codebooks import Codebook
     from pellucid.codebooks.fitting import Method, Source
+    from pellucid.functional.value_range import ValueRange
     from pellucid.geometry.graph import Join
     from pellucid.geometry.neighbours import Metric
 
@@ -67,6 +68,7 @@ def codebook(
     graph = GraphSettings(neighbours, join, metric)
     settings = Settings(method, source, size, points, graph, seed)
     name = _checked_name(name or default_name(method, source, size))
+    value_range = _range_of(opened)
     latents = export(opened, progress=progress)
     autoencoder = opened.load()
     started = time.perf_counter()
@@ -75,7 +77,7 @@ def codebook(
     seconds = time.perf_counter() - started
     book = Codebook(name, fitted.vectors_KD, fitted.rule, autoencoder)
     data = opened.data()
-    samples = held_out(data.test, latents.splits["test"], data.value_range)
+    samples = held_out(data.test, latents.splits["test"], value_range)
     with progress_bar(f"scoring {name}", shown=progress):
         scores = score(book, samples)
     record = {
@@ -94,6 +96,22 @@ def codebook(
     save_originals(opened.folder, autoencoder, samples)
     save_strip(opened.folder, book, samples)
     return Codebook.open(opened.folder, name, autoencoder)
+
+
+def _range_of(run: Run) -> ValueRange:
+    """Return the range of a run's samples; stacks of channels have none in common.
+
+    Raises:
+        RunError: for a run of stacks.
+    """
+    if run.value_range is None:
+        raise RunError(
+            "codebooks are fitted on runs whose samples have one range",
+            where=run.path,
+            expected="a run of images or waveforms",
+            found="stacks, whose channels have units of their own",
+        )
+    return run.value_range
 
 
 def default_name(method: str, source: str, size: int) -> str:
