@@ -5,21 +5,18 @@ Shape letters: B batch, H height, W width, C channels.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from pellucid.data.addressing import AddressedSplit, sample_generator
 from pellucid.data.cache import PixelCache
 from pellucid.data.degrading import Degradation
+from pellucid.data.order import Address
 from pellucid.functional.value_range import ValueRange
-
-_AUGMENTATION = 0  # second word of the key, see `order`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +35,9 @@ class Augmentation:
     degradation: Degradation
     seed: int
 
-    def generator(self, index: int, epoch: int) -> np.random.Generator:
-        """Return the sample's own generator: counter-based, so no draw depends on any other."""
-        stream = np.random.Philox(key=[self.seed, _AUGMENTATION], counter=[0, 0, index, epoch])
-        return np.random.Generator(stream)
 
-
-class ImageSplit(Dataset[dict[str, Any]]):
+class ImageSplit(AddressedSplit[Augmentation]):
     """Yield {"x", "target", "index", "group"[, "label"]}; x and target are (C, size, size) float32.
-
-    A sample is addressed as `split[index]` or `split[index, epoch]`. Without an augmentation
-    (validation, test) the epoch changes nothing.
 
     Args:
         pixels: prepared images.
@@ -72,54 +61,19 @@ class ImageSplit(Dataset[dict[str, Any]]):
         labels: np.ndarray | None = None,
         augmentation: Augmentation | None = None,
     ) -> None:
-        self.pixels, self.places, self.size = pixels, places, size
+        super().__init__(places, augmentation)
+        self.pixels, self.size = pixels, size
         self.value_range, self.names = value_range, names
         self.groups, self.labels = groups, labels
-        self.augmentation = augmentation
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([address])[0]
-
-    def __getitems__(self, addresses: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
-        batch = self.batch(addresses)
-        columns = {k: v if k in ("x", "target") else v.tolist() for k, v in batch.items()}
-        return [
-            {key: column[row] for key, column in columns.items()} for row in range(len(addresses))
-        ]
-
-    def unaugmented(self) -> ImageSplit:
-        """Return the same samples, each at its own place, neither mirrored nor degraded."""
-        plain = copy.copy(self)
-        plain.augmentation = None
-        return plain
-
-    def plain(self) -> ImageSplit:
-        """Return the same images unaugmented, each crop once however often an epoch repeats it."""
-        plain = self.unaugmented()
-        _, first = np.unique(self.places, axis=0, return_index=True)
-        plain.places = self.places[np.sort(first)]
-        return plain
 
     def name(self, index: int) -> str:
         """Return the name (path or array row) of the image behind a sample."""
         return self.names[int(self.places[index, 0])]
 
-    def batch(self, addresses: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
-        """Return the samples already stacked: x and target (B, C, size, size), the others (B,).
-
-        Raises:
-            IndexError: when an index is outside the split.
-        """
-        pairs = [
-            (int(a[0]), int(a[1])) if isinstance(a, tuple | list) else (int(a), 0)
-            for a in addresses
-        ]
-        indices = [self._checked(index) for index, _ in pairs]
+    def _stacked(self, addresses: Sequence[Address]) -> dict[str, Tensor]:
+        indices = [index for index, _ in addresses]
         images = self.places[indices, 0]
-        target, x = self._pixels(indices, [epoch for _, epoch in pairs])
+        target, x = self._pixels(addresses)
         batch = {
             "x": x,
             "target": target,
@@ -130,22 +84,18 @@ class ImageSplit(Dataset[dict[str, Any]]):
             batch["label"] = torch.from_numpy(self.labels[images])
         return batch
 
-    def _checked(self, index: int) -> int:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} of a split of {len(self)}")
-        return index % len(self)
-
-    def _pixels(self, indices: list[int], epochs: list[int]) -> tuple[Tensor, Tensor]:
+    def _pixels(self, addresses: Sequence[Address]) -> tuple[Tensor, Tensor]:
         """Return the clean targets and the inputs (the same tensor when nothing degrades)."""
         crops, generators = [], []
-        for index, epoch in zip(indices, epochs, strict=True):
-            rng = None if self.augmentation is None else self.augmentation.generator(index, epoch)
+        augmentation = self.augmentation
+        for index, epoch in addresses:
+            rng = augmentation and sample_generator(augmentation.seed, index, epoch)
             crops.append(self._crop(index, rng))
             generators.append(rng)
         target = self._to_model(crops)
-        if self.augmentation is None or not self.augmentation.degradation:
+        if augmentation is None or not augmentation.degradation:
             return target, target
-        degrade = self.augmentation.degradation
+        degrade = augmentation.degradation
         return target, self._to_model(
             [degrade(_unit(crop), rng) for crop, rng in zip(crops, generators, strict=True)]
         )

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from pellucid.data.addressing import AddressedSplit, sample_generator
 from pellucid.data.audio.reading import read_recording
+from pellucid.data.order import Address
 
-_AUGMENTATION = 0  # second word of the key, see `data.order`
 _TRIES = 4
 """Random places drawn for a crop; the first that is not quiet is taken, else the loudest."""
 
@@ -81,16 +81,9 @@ class WaveAugmentation:
     quiet_db: float
     seed: int
 
-    def generator(self, index: int, epoch: int) -> np.random.Generator:
-        """Return the sample's own generator: counter-based, so no draw depends on any other."""
-        stream = np.random.Philox(key=[self.seed, _AUGMENTATION], counter=[0, 0, index, epoch])
-        return np.random.Generator(stream)
 
-
-class WaveSplit(Dataset[dict[str, Any]]):
+class WaveSplit(AddressedSplit[WaveAugmentation]):
     """Yield {"x", "target", "index", "group"}; x and target are the same (1, T) float32.
-
-    A sample is addressed as `split[index]` or `split[index, epoch]`.
 
     Args:
         store: samples by clip.
@@ -108,46 +101,21 @@ class WaveSplit(Dataset[dict[str, Any]]):
         length: int,
         augmentation: WaveAugmentation | None = None,
     ) -> None:
-        self.store, self.clips, self.places = store, clips, places
-        self.length, self.augmentation = length, augmentation
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
-        batch = self.batch([address])
-        return {key: column[0] if key in ("x", "target") else int(column[0])
-                for key, column in batch.items()}  # fmt: skip
-
-    def __getitems__(self, addresses: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
-        return [self[address] for address in addresses]
+        super().__init__(places, augmentation)
+        self.store, self.clips, self.length = store, clips, length
 
     def name(self, index: int) -> str:
         """Return the name of the clip behind a sample."""
         return self.clips[int(self.places[index, 0])].name
 
-    def batch(self, addresses: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
-        """Return the samples stacked: x and target (B, 1, T), the others (B,).
-
-        Raises:
-            IndexError: when an index is outside the split.
-        """
-        pairs = [
-            (int(a[0]), int(a[1])) if isinstance(a, tuple | list) else (int(a), 0)
-            for a in addresses
-        ]
-        outside = [index for index, _ in pairs if not -len(self) <= index < len(self)]
-        if outside:
-            raise IndexError(f"sample {outside[0]} of {len(self)}")
-        pairs = [(index % len(self), epoch) for index, epoch in pairs]
-        x = torch.from_numpy(np.stack([self._crop(index, epoch) for index, epoch in pairs]))[
-            :, None
-        ]
-        clips = [self.clips[int(self.places[index, 0])] for index, _ in pairs]
+    def _stacked(self, addresses: Sequence[Address]) -> dict[str, Tensor]:
+        crops = np.stack([self._crop(index, epoch) for index, epoch in addresses])
+        x = torch.from_numpy(crops)[:, None]
+        clips = [self.clips[int(self.places[index, 0])] for index, _ in addresses]
         return {
             "x": x,
             "target": x,
-            "index": torch.tensor([index for index, _ in pairs]),
+            "index": torch.tensor([index for index, _ in addresses]),
             "group": torch.tensor([clip.group for clip in clips]),
         }
 
@@ -163,7 +131,7 @@ class WaveSplit(Dataset[dict[str, Any]]):
         samples_T = self.store.samples(clip.index)
         gain_db = clip.gain_db
         if self.augmentation is not None:
-            rng = self.augmentation.generator(index, epoch)
+            rng = sample_generator(self.augmentation.seed, index, epoch)
             draws = rng.random(_TRIES + 1)  # always as many: options do not shift draws
             if self.augmentation.random_crop:
                 start = self._loud_enough(samples_T, clip, draws[:-1])

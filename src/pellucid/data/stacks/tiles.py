@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from pellucid.data.addressing import AddressedSplit, sample_generator
+from pellucid.data.order import Address
 from pellucid.data.stacks.blocks import Block
 from pellucid.data.stacks.normalisers import Chain
 from pellucid.data.stacks.store import Store
-
-_AUGMENTATION = 0  # second word of the key, see `data.order`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +37,11 @@ class TileAugmentation:
     mask_channels: float
     seed: int
 
-    def generator(self, index: int, epoch: int) -> np.random.Generator:
-        """Return the sample's own generator: counter-based, so no draw depends on any other."""
-        stream = np.random.Philox(key=[self.seed, _AUGMENTATION], counter=[0, 0, index, epoch])
-        return np.random.Generator(stream)
 
-
-class TileSplit(Dataset[dict[str, Any]]):
+class TileSplit(AddressedSplit[TileAugmentation]):
     """Yield {"x", "target", "index", "group"[, "scale"]}; x and target are (C, size, size) float32.
 
-    A sample is addressed as `split[index]` or `split[index, epoch]`. A hidden channel is 0 in x:
-    its training mean, after a z-score.
+    A hidden channel is 0 in x: its training mean, after a z-score.
 
     Args:
         store: windows of regions.
@@ -71,53 +63,21 @@ class TileSplit(Dataset[dict[str, Any]]):
         size: int,
         augmentation: TileAugmentation | None = None,
     ) -> None:
+        super().__init__(places, augmentation)
         self.store, self.chain, self.blocks = store, chain, list(blocks)
-        self.places, self.groups, self.size = places, list(groups), size
-        self.augmentation = augmentation
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __getitem__(self, address: int | tuple[int, int]) -> dict[str, Any]:
-        return self.__getitems__([address])[0]
-
-    def __getitems__(self, addresses: Sequence[int | tuple[int, int]]) -> list[dict[str, Any]]:
-        batch = self.batch(addresses)
-        tensors = ("x", "target", "scale")
-        return [
-            {key: v[row] if key in tensors else int(v[row]) for key, v in batch.items()}
-            for row in range(len(addresses))
-        ]
+        self.groups, self.size = list(groups), size
 
     def name(self, index: int) -> str:
         """Return region and place of a tile."""
         block, top, left = self.places[index].tolist()
         return f"{self.store.regions[self.blocks[block].region].name} at {top},{left}"
 
-    def plain(self) -> TileSplit:
-        """Return the same tiles, each once, at their own places, without augmentation."""
-        places = np.unique(self.places, axis=0)
-        return TileSplit(self.store, self.chain, self.blocks, places, self.groups, self.size)
-
     def raw(self, index: int, epoch: int = 0) -> np.ndarray:
         """Return (C, size, size) float32 in the unit of the data, as the model would get it."""
         return self._tile(index % len(self), epoch)[0]
 
-    def batch(self, addresses: Sequence[int | tuple[int, int]]) -> dict[str, Tensor]:
-        """Return the samples stacked: x and target (B, C, size, size), the others (B,) or (B, C).
-
-        Raises:
-            IndexError: when an index is outside the split.
-        """
-        pairs = [
-            (int(a[0]), int(a[1])) if isinstance(a, tuple | list) else (int(a), 0)
-            for a in addresses
-        ]
-        outside = [index for index, _ in pairs if not -len(self) <= index < len(self)]
-        if outside:
-            raise IndexError(f"sample {outside[0]} of {len(self)}")
-        pairs = [(index % len(self), epoch) for index, epoch in pairs]
-        tiles, hidden = zip(*(self._tile(index, epoch) for index, epoch in pairs), strict=True)
+    def _stacked(self, addresses: Sequence[Address]) -> dict[str, Tensor]:
+        tiles, hidden = zip(*(self._tile(index, epoch) for index, epoch in addresses), strict=True)
         target, scale = self.chain.forward(torch.from_numpy(np.stack(tiles)))
         x = target
         if self.augmentation is not None and self.augmentation.mask_channels > 0:
@@ -126,8 +86,10 @@ class TileSplit(Dataset[dict[str, Any]]):
         batch = {
             "x": x,
             "target": target,
-            "index": torch.tensor([index for index, _ in pairs]),
-            "group": torch.tensor([self.groups[int(self.places[index, 0])] for index, _ in pairs]),
+            "index": torch.tensor([index for index, _ in addresses]),
+            "group": torch.tensor(
+                [self.groups[int(self.places[index, 0])] for index, _ in addresses]
+            ),
         }
         return batch if scale is None else {**batch, "scale": scale}
 
@@ -138,7 +100,7 @@ class TileSplit(Dataset[dict[str, Any]]):
         channels = len(self.store.channels)
         if self.augmentation is None:
             return self._window(block.region, top, left), np.zeros(channels, bool)
-        rng = self.augmentation.generator(index, epoch)
+        rng = sample_generator(self.augmentation.seed, index, epoch)
         down, across, mirrored, turned = rng.random(4).tolist()  # always as many draws
         if self.augmentation.random_crop:
             top = block.top + int(down * (block.height - self.size + 1))
