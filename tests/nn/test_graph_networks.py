@@ -9,10 +9,12 @@ import torch
 from pellucid.errors import PellucidError
 from pellucid.functional.dihedral import ORDER, turned
 from pellucid.functional.graph_batch import Graph, pad_graphs
-from pellucid.functional.neighbours import nearest_edges
+from pellucid.functional.graph_edges import nearest_edges
 from pellucid.models import load_weights, save_weights
 from pellucid.nn.graph import GraphDecoder, GraphEncoder, NodeDecoder, NodeEncoder
 from pellucid.nn.graph.encoder import from_patches, patches
+from pellucid.nn.graph.nodes import Places
+from pellucid.nn.graph.transformer import _Layer
 
 ENCODER = {"channels": 32, "patch": 2, "depth": 2, "tokens": 3}
 ENCODERS = [
@@ -39,7 +41,7 @@ def cells(*sizes, seed=0):
     return pad_graphs(found)
 
 
-def node_encoder(places="relative", tokens=2, **more):
+def node_encoder(places: Places = "relative", tokens=2, **more):
     torch.manual_seed(0)
     return NodeEncoder(3, 16, depth=2, heads=2, tokens=tokens, places=places, **more).eval()
 
@@ -68,6 +70,7 @@ def test_garbage_in_padded_rows_is_not_seen_and_gets_no_gradient():
     for found, expected in zip(encoder(spoilt), encoder(batch), strict=True):
         torch.testing.assert_close(found, expected)
     encoder(spoilt)[0].square().sum().backward()
+    assert dirty.grad is not None
     assert dirty.grad[~batch.mask_BN].abs().sum() == 0
 
 
@@ -97,6 +100,7 @@ def test_relative_places_do_not_ask_which_way_is_up():
 
 def test_edges_are_seen():
     encoder, batch = node_encoder("relative"), cells(6)
+    assert encoder.relative is not None
     encoder.relative.edge.data.fill_(2.0)
     without = type(batch)(batch.x_BNC, batch.mask_BN, batch.positions_BN2, None)
     assert (encoder(batch)[1] - encoder(without)[1]).abs().max() > 1e-3
@@ -106,10 +110,12 @@ def test_sdpa_equals_attention_written_out():
     """The slow reference beside the fast path."""
     encoder, batch = node_encoder("relative", tokens=0).double(), cells(3, 6)
     x = encoder.embed(batch.x_BNC.double())
+    assert encoder.relative is not None
     bias = encoder.relative(batch.positions_BN2, batch.edges_BNN).double()
     keys = batch.mask_BN[:, None, None]
     expected = x
     for layer in encoder.transformer.layers:
+        assert isinstance(layer, _Layer)
         q, k, v = (
             part.unflatten(-1, (2, 8)).transpose(1, 2)
             for part in layer.to_qkv(layer.norm_1(expected)).chunk(3, -1)
@@ -242,12 +248,12 @@ def test_pooled_nodes_with_relative_places_do_not_see_orientation():
         lambda: GraphEncoder(channels=30, heads=4),
         lambda: GraphEncoder(tokens=0),
         lambda: GraphEncoder(patch=0),
-        lambda: GraphEncoder(nodes="pixel"),
-        lambda: GraphEncoder(places="somewhere"),
+        lambda: GraphEncoder(nodes="pixel"),  # type: ignore[arg-type]
+        lambda: GraphEncoder(places="somewhere"),  # type: ignore[arg-type]
         lambda: GraphEncoder(hide=1.0),
         lambda: GraphDecoder(tokens=0),
         lambda: GraphDecoder(side=0),
-        lambda: GraphDecoder(head="softmax"),
+        lambda: GraphDecoder(head="softmax"),  # type: ignore[arg-type]
     ],
 )
 def test_wrong_arguments(make):

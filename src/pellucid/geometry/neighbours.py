@@ -1,4 +1,4 @@
-"""The nearest neighbours of points, exactly, and by inverted lists where exact is out of reach.
+"""Nearest-neighbour search in a latent space, exact, and by inverted lists where that is too slow.
 
 faiss searches when it is installed; without it the same neighbours come from matrix products in
 torch, several times slower. Above `EXACT_POINTS` an exact search of all points takes hours on a few

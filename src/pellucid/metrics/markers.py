@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.functional.bootstrap import interval_of, resample_means
-from pellucid.functional.edges import spatial_gradient
 from pellucid.functional.shapes import check_pair
+from pellucid.functional.spatial_gradient import spatial_gradient
 from pellucid.records import MetricValue
 
 _SUMS = ("error", "x", "xx", "y", "yy", "xy", "edge", "edge_x")

@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from pellucid.errors import RecipeError
-from pellucid.functional.edges import spatial_gradient
 from pellucid.functional.focal_frequency import focal_frequency
+from pellucid.functional.spatial_gradient import spatial_gradient
 from pellucid.objectives.term import Term
 
 

@@ -13,7 +13,7 @@ import torch
 from pellucid.data.stacks.cells import CellTable
 from pellucid.errors import DataError, unknown_name
 from pellucid.functional.graph_batch import Graph
-from pellucid.functional.neighbours import delaunay_edges, nearest_edges
+from pellucid.functional.graph_edges import delaunay_edges, nearest_edges
 
 
 def cell_graphs(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.functional.edges import spatial_gradient
+from pellucid.functional.spatial_gradient import spatial_gradient
 
 
 def test_ramps_give_their_slope():

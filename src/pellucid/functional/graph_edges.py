@@ -1,4 +1,4 @@
-"""Who is whose neighbour: k nearest, or Delaunay triangulation.
+"""Edges of a graph over points of the plane: k nearest, or Delaunay triangulation.
 
 Shape letters: N points, E edges.
 """
