@@ -99,7 +99,8 @@ def calibrated(threshold: Threshold, found: Sides) -> Threshold | None:
         value=threshold.value if math.isclose(at, stands) else _rounded(value),
         scale=max(_rounded(math.exp(scale) if threshold.ratio else scale), 1.01 * threshold.ratio),
         provenance="calibrated",
-        source=f"benchmarks/faults: {healthy}, {sick}; before, {threshold.value:g}",
+        source=f"{_reason(threshold)}; benchmarks/faults: {healthy}, {sick}; "
+        f"before, {threshold.value:g}",
     )
 
 
@@ -108,6 +109,11 @@ def _within(value: float, threshold: Threshold) -> float:
     low = -math.inf if threshold.low is None else threshold.low
     high = math.inf if threshold.high is None else threshold.high
     return min(max(value, low), high)
+
+
+def _reason(threshold: Threshold) -> str:
+    """Return why the threshold stood where it did, without what an earlier calibration added."""
+    return threshold.source.partition("; benchmarks/faults:")[0]
 
 
 def _extreme(numbers: Sequence[float], sign: int) -> float:
@@ -131,7 +137,8 @@ def write(changed: dict[str, Threshold], path: Path = FILE) -> None:
     """Write changed thresholds back; the others stay byte for byte what they were."""
     node = json.loads(path.read_text(encoding="utf-8"))
     for name, threshold in changed.items():
-        node["thresholds"][name] = dataclasses.asdict(threshold)
+        entry = dataclasses.asdict(threshold)
+        node["thresholds"][name] = {k: v for k, v in entry.items() if v is not None}
     path.write_text(json.dumps(node, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
