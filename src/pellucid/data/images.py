@@ -19,13 +19,13 @@ from pellucid.data.cache import PixelCache
 from pellucid.data.crops import grid_crops
 from pellucid.data.dataset import Augmentation, ImageSplit
 from pellucid.data.degrading import Degradation
-from pellucid.data.duplicates import find_duplicates, merge_groups
+from pellucid.data.duplicates import Duplicates, find_duplicates, merge_groups
 from pellucid.data.opening import open_source
 from pellucid.data.preparing import Preparation
 from pellucid.data.report import DataReport, describe
 from pellucid.data.scan import Scan, scan
 from pellucid.data.sources import Source
-from pellucid.data.splits import SPLITS, Fractions, assign, fingerprint, reassign
+from pellucid.data.splits import Fractions, division_record, keep_or_assign
 from pellucid.errors import DataError
 from pellucid.functional.value_range import ValueRange
 
@@ -108,7 +108,7 @@ class ImageData:
         _check_counts(train_crops, crops_per_image, cache_megabytes)
         self.size, self.channels, self.seed = size, int(channels), seed
         self.value_range = ValueRange(*value_range)
-        self._fractions = Fractions(validation, test)
+        fractions = Fractions(validation, test)
         augmentation = Augmentation(random_crop, flip, Degradation(noise, blur, jpeg), seed)
         boxes = BoxRules(image_root, box_format, box_margin, box_square)
         source = open_source(
@@ -119,57 +119,35 @@ class ImageData:
         short_side = None if resize is None else round(size * resize)
         preparation = Preparation(channels, short_side)
         smallest = size if resize is None else math.ceil(size / 2)
-        budget = cache_megabytes * 1_000_000
-        seen = scan(source, preparation, smallest=smallest, cache_bytes=budget, strict=strict)
+        seen = scan(
+            source,
+            preparation,
+            smallest=smallest,
+            cache_bytes=cache_megabytes * 1_000_000,
+            strict=strict,
+        )
         if not seen.usable:
             raise _nothing_usable(source, seen, size, smallest)
         duplicates = find_duplicates(seen.usable)
         groups = merge_groups([source.groups[m.index] for m in seen.usable], duplicates.exact)
-        split_of = self._split(source, seen, groups, splits)
-
-        report = describe(
-            source,
-            seen,
-            duplicates,
-            examined=len(source),
-            measured_at="native size" if short_side is None else f"short side {short_side} pixels",
-            split_of={m.index: s for m, s in zip(seen.usable, split_of, strict=True) if s},
+        digests = {source.names[m.index]: m.digest for m in seen.usable}
+        split_of = keep_or_assign(
+            digests,
+            groups,
+            fractions,
+            seed,
+            where=source.where,
+            written=splits,
+            official_test=_official(source, seen),
         )
-        remarks = _remarks(report, left_out=split_of.count(None))
-        self.report: DataReport = dataclasses.replace(report, remarks=remarks)
+        self.splits = division_record(split_of, digests, where=source.where, seed=seed)
+
+        self.report = _described(source, seen, duplicates, split_of, short_side)
         pixels = PixelCache(source.reader, preparation, seen.images_HWC)
         build = _SplitBuilder(source, seen, groups, split_of, pixels, size, self.value_range)
-        self.train: ImageSplit = build("train", 1, train_crops, augmentation)
-        self.validation: ImageSplit = build("validation", crops_per_image)
-        self.test: ImageSplit = build("test", crops_per_image)
-
-    def _split(
-        self, source: Source, seen: Scan, groups: list[str], written: Mapping[str, Any] | None
-    ) -> list[str | None]:
-        """Return the split of every usable image (None: left out) and set `self.splits`."""
-        names = [source.names[m.index] for m in seen.usable]
-        digests = {name: m.digest for name, m in zip(names, seen.usable, strict=True)}
-        split_of: list[str | None] = []
-        if written is not None:
-            kept = reassign(written, digests, source.where)
-            split_of += [kept.get(name) for name in names]
-        else:
-            official = source.official_test
-            tested = None if official is None else [m.index in official for m in seen.usable]
-            split_of += assign(
-                groups, self._fractions, self.seed, official_test=tested, where=source.where
-            )
-        items = {
-            split: {n: digests[n] for n, s in zip(names, split_of, strict=True) if s == split}
-            for split in SPLITS
-        }
-        self.splits: dict[str, Any] = {
-            "source": source.where,
-            "seed": self.seed,
-            "fingerprint": fingerprint({k: v for part in items.values() for k, v in part.items()}),
-            "items": items,
-        }
-        return split_of
+        self.train = build("train", 1, train_crops, augmentation)
+        self.validation = build("validation", crops_per_image)
+        self.test = build("test", crops_per_image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +226,30 @@ def _check_counts(train_crops: int, crops_per_image: int, cache_megabytes: int) 
             raise DataError(
                 f"'{key}' is too small", where=f"data.{key}", expected=f"≥ {least}", found=value
             )
+
+
+def _official(source: Source, seen: Scan) -> list[bool] | None:
+    """Say which usable images the set itself keeps for testing, or None when it says nothing."""
+    official = source.official_test
+    return None if official is None else [m.index in official for m in seen.usable]
+
+
+def _described(
+    source: Source,
+    seen: Scan,
+    duplicates: Duplicates,
+    split_of: list[str | None],
+    short_side: int | None,
+) -> DataReport:
+    report = describe(
+        source,
+        seen,
+        duplicates,
+        examined=len(source),
+        measured_at="native size" if short_side is None else f"short side {short_side} pixels",
+        split_of={m.index: s for m, s in zip(seen.usable, split_of, strict=True) if s},
+    )
+    return dataclasses.replace(report, remarks=_remarks(report, left_out=split_of.count(None)))
 
 
 def _remarks(report: DataReport, left_out: int) -> tuple[str, ...]:

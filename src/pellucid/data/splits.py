@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.errors import DataError
@@ -77,6 +77,63 @@ def assign(
         )
     split_of = dict.fromkeys(tested, "test") | _divide(names, fractions, seed)
     return [split_of[name] for name in groups]
+
+
+def keep_or_assign(
+    digests: Mapping[str, str],
+    groups: list[str],
+    fractions: Fractions,
+    seed: int,
+    *,
+    where: object,
+    written: Mapping[str, Any] | None = None,
+    official_test: list[bool] | None = None,
+) -> list[str | None]:
+    """Return the split of every item: the written one where there is one, else one assigned anew.
+
+    Args:
+        digests: name → content digest, in order.
+        groups: group name per item.
+        fractions: shares to hold out.
+        seed: changes who is held out.
+        where: the source, for messages.
+        written: a division to keep to, see `reassign`; items it does not name get None.
+        official_test: items of the set's own test split.
+
+    Raises:
+        DataError: when there is too little to divide, or it is not what was written.
+    """
+    if written is not None:
+        kept = reassign(written, digests, where)
+        return [kept.get(name) for name in digests]
+    return [*assign(groups, fractions, seed, official_test=official_test, where=where)]
+
+
+def division_record(
+    split_of: Sequence[str | None], digests: Mapping[str, str], *, where: str, seed: int
+) -> dict[str, Any]:
+    """Return the JSON that says who is where: what `reassign` keeps to.
+
+    Args:
+        split_of: split per item, None for those in none.
+        digests: name → content digest, in the same order.
+        where: the source.
+        seed: of the division.
+    """
+    items = {
+        split: {
+            name: digest
+            for (name, digest), own in zip(digests.items(), split_of, strict=True)
+            if own == split
+        }
+        for split in SPLITS
+    }
+    return {
+        "source": where,
+        "seed": seed,
+        "fingerprint": fingerprint({k: v for part in items.values() for k, v in part.items()}),
+        "items": items,
+    }
 
 
 def _divide(names: list[str], fractions: Fractions, seed: int) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pellucid.data.audio.dataset import Clip, ClipStore, WaveAugmentation, WaveS
 from pellucid.data.audio.loudness import gain_to
 from pellucid.data.audio.report import AudioReport, describe
 from pellucid.data.audio.scan import Measurement, scan
-from pellucid.data.splits import SPLITS, Fractions, assign, fingerprint, reassign
+from pellucid.data.splits import SPLITS, Fractions, division_record, keep_or_assign
 from pellucid.errors import DataError
 from pellucid.functional.value_range import ValueRange
 
@@ -85,7 +85,11 @@ class AudioData:
             raise _nothing_usable(listed.where, seen.skipped, listed.names)
         groups = _merged([listed.groups[m.index] for m in seen.usable], seen.usable)
         names = [listed.names[m.index] for m in seen.usable]
-        split_of = self._split(listed.where, names, seen.usable, groups, fractions, splits)
+        digests = {name: m.digest for name, m in zip(names, seen.usable, strict=True)}
+        split_of = keep_or_assign(
+            digests, groups, fractions, seed, where=listed.where, written=splits
+        )
+        self.splits = division_record(split_of, digests, where=listed.where, seed=seed)
 
         counts = collections.Counter(split for split in split_of if split)
         self.report: AudioReport = describe(
@@ -106,35 +110,6 @@ class AudioData:
         self.train = _build(store, clips["train"], length, train_crops, augmentation)
         self.validation = _build(store, clips["validation"], length, crops_per_clip)
         self.test = _build(store, clips["test"], length, crops_per_clip)
-
-    def _split(
-        self,
-        where: str,
-        names: list[str],
-        usable: list[Measurement],
-        groups: list[str],
-        fractions: Fractions,
-        written: Mapping[str, Any] | None,
-    ) -> list[str | None]:
-        """Return the split of every usable clip (None: left out) and set `self.splits`."""
-        digests = {name: m.digest for name, m in zip(names, usable, strict=True)}
-        split_of: list[str | None] = []
-        if written is not None:
-            kept = reassign(written, digests, where)
-            split_of += [kept.get(name) for name in names]
-        else:
-            split_of += assign(groups, fractions, self.seed, where=where)
-        items = {
-            split: {n: digests[n] for n, s in zip(names, split_of, strict=True) if s == split}
-            for split in SPLITS
-        }
-        self.splits: dict[str, Any] = {
-            "source": where,
-            "seed": self.seed,
-            "fingerprint": fingerprint({k: v for part in items.values() for k, v in part.items()}),
-            "items": items,
-        }
-        return split_of
 
 
 def _build(

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from pellucid.data.splits import SPLITS, Fractions, assign, fingerprint, reassign
+from pellucid.data.splits import Fractions, division_record, keep_or_assign
 from pellucid.data.stacks.blocks import Block, cut, interleave
 from pellucid.data.stacks.regions import Region
 from pellucid.errors import DataError, unknown_name
@@ -83,17 +83,10 @@ def divide(
         else [_group(regions[piece.region], chosen) for piece in blocks]
     )
     split_of: list[str | None]
-    if written is not None:
-        kept = reassign(written, named, where)
-        split_of = [kept.get(name) for name in names]
-    elif chosen == "blocks":
-        split_of = list(interleave(blocks, fractions, seed, where))
+    if chosen == "blocks" and written is None:
+        split_of = [*interleave(blocks, fractions, seed, where)]
     else:
-        split_of = list(assign(group_names, fractions, seed, where=where))
-    items = {
-        split: {n: named[n] for n, s in zip(names, split_of, strict=True) if s == split}
-        for split in SPLITS
-    }
+        split_of = keep_or_assign(named, group_names, fractions, seed, where=where, written=written)
     numbers = {name: number for number, name in enumerate(sorted(set(group_names)))}
     used = [place for place, split in enumerate(split_of) if split is not None]
     inner = margin if chosen == "blocks" else 0
@@ -102,13 +95,7 @@ def divide(
         tuple(blocks[i] if split_of[i] == "train" else blocks[i].shrunk(inner) for i in used),
         tuple(str(split_of[i]) for i in used),
         tuple(numbers[group_names[i]] for i in used),
-        {
-            "source": where,
-            "seed": seed,
-            "by": chosen,
-            "fingerprint": fingerprint(named),
-            "items": items,
-        },
+        {**division_record(split_of, named, where=where, seed=seed), "by": chosen},
     )
 
 
