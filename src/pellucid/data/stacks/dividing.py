@@ -34,6 +34,15 @@ class Divided:
     groups: tuple[int, ...]
     splits: dict[str, Any]
 
+    def of(self, split: str) -> list[Block]:
+        """Return the blocks of a split."""
+        return [b for b, own in zip(self.blocks, self.split_of, strict=True) if own == split]
+
+    def renumbered(self, numbers: Sequence[int]) -> Divided:
+        """Return the same with region i called `numbers[i]`: its place in a longer list."""
+        blocks = [dataclasses.replace(b, region=numbers[b.region]) for b in self.blocks]
+        return dataclasses.replace(self, blocks=tuple(blocks))
+
 
 def divide(
     regions: Sequence[Region],

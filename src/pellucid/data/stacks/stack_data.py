@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from pellucid.data.splits import SPLITS, Fractions
-from pellucid.data.stacks.blocks import Block
+from pellucid.data.splits import Fractions
 from pellucid.data.stacks.dividing import Divided, Division, counts, divide
 from pellucid.data.stacks.listing import Skip, Stacks, open_stacks
-from pellucid.data.stacks.liveness import dead_channels, empty_regions
+from pellucid.data.stacks.liveness import dead_channels
 from pellucid.data.stacks.masks import find_masks
 from pellucid.data.stacks.normalisers import Chain
 from pellucid.data.stacks.report import StackReport, describe
 from pellucid.data.stacks.store import Store
 from pellucid.data.stacks.survey import Survey, survey
 from pellucid.data.stacks.tiles import TileAugmentation, TileSplit
+from pellucid.data.stacks.usable import live_channels, training_pixels, usable_regions
 from pellucid.errors import DataError
-
-FIT_PIXELS = 2_000_000
-"""Normalisers are fitted on at most so many training pixels, evenly spaced."""
 
 
 class StackData:
@@ -101,9 +98,7 @@ class StackData:
             stacks.regions, range(len(stacks.channels)), hot_pixels=hot_pixels, cache_bytes=cache
         )
         found = survey(every)
-        usable, skipped = _usable(stacks, found, size, keep_empty)
-        if not usable:
-            raise _nothing_usable(stacks, skipped, size)
+        usable, skipped = usable_regions(stacks, found, size=size, keep_empty=keep_empty)
         divided = divide(
             [stacks.regions[number] for number in usable],
             where=stacks.where,
@@ -113,20 +108,32 @@ class StackData:
             margin=margin,
             seed=seed,
             written=splits,
-        )
-        blocks = [
-            dataclasses.replace(piece, region=usable[piece.region]) for piece in divided.blocks
-        ]
-        pixels_NC = _pixels(every, blocks, divided.split_of)
-        dead = {stacks.channels[i]: why for i, why in dead_channels(pixels_NC).items()}
-        kept = _alive(stacks, dead, asked=channels is not None)
-        self.names = tuple(stacks.channels[place] for place in kept)
-        self.channels = len(kept)
-        self.normaliser = _fitted(normaliser, pixels_NC[:, kept], self.names)
+        ).renumbered(usable)
         self.splits = divided.splits
+        pixels_NC = training_pixels(every, divided)
+        dead = {stacks.channels[i]: why for i, why in dead_channels(pixels_NC).items()}
+        kept = live_channels(stacks, dead, asked=channels is not None)
+        self.names, self.channels = tuple(stacks.channels[i] for i in kept), len(kept)
+        self.normaliser = _fitted(normaliser, pixels_NC[:, kept], self.names)
+        self.report = self._described(stacks, found, skipped, dead, divided, count=len(usable))
         store = every if len(kept) == len(stacks.channels) else Store(
             stacks.regions, kept, hot_pixels=hot_pixels, cache_bytes=cache
         )  # fmt: skip
+        augmentation = TileAugmentation(random_crop, flip, rotate, mask_channels, seed)
+        build = _SplitBuilder(store, self.normaliser, divided, size)
+        self.train = build("train", train_crops, augmentation)
+        self.validation = build("validation", wanted=validation > 0)
+        self.test = build("test", wanted=test > 0)
+
+    def _described(
+        self,
+        stacks: Stacks,
+        found: Survey,
+        skipped: Sequence[Skip],
+        dead: Mapping[str, str],
+        divided: Divided,
+        count: int,
+    ) -> StackReport:
         report = describe(
             stacks,
             found,
@@ -135,118 +142,50 @@ class StackData:
             dead=_said(dead, found),
             used=self.names,
         )
-        self.report: StackReport = dataclasses.replace(
+        return dataclasses.replace(
             report,
-            count=len(usable),
+            count=count,
             split_by=divided.by,
             splits=counts(divided.split_of),
             normalisation=tuple(self.normaliser.describe()),
             remarks=(*stacks.remarks, *_remarks(dead)),
         )
-        augmentation = TileAugmentation(random_crop, flip, rotate, mask_channels, seed)
-        made = {
-            name: _tiles(store, self.normaliser, blocks, divided, name, size, train_crops,
-                         augmentation if name == "train" else None)
-            for name in SPLITS
-        }  # fmt: skip
-        self.train, self.validation, self.test = (made[name] for name in SPLITS)
-        asked = {"train": 1.0, "validation": validation, "test": test}
-        for name in SPLITS:
-            if asked[name] > 0 and not len(made[name]):
-                raise DataError(
-                    f"no block of the {name} split holds a tile",
-                    where=stacks.where,
-                    expected=f"blocks of at least {size}×{size} pixels, margins taken off",
-                    hint="a smaller data.size or data.margin, or a larger data.block",
-                )
 
 
-def _tiles(
-    store: Store,
-    chain: Chain,
-    blocks: Sequence[Block],
-    divided: Divided,
-    split: str,
-    size: int,
-    repeats: int,
-    augmentation: TileAugmentation | None,
-) -> TileSplit:
-    chosen = [i for i, own in enumerate(divided.split_of) if own == split]
-    places = [
-        (number, top, left)
-        for number, i in enumerate(chosen)
-        for top, left in blocks[i].places(size)
-    ]
-    table = np.array(places * (repeats if augmentation else 1), np.int64).reshape(-1, 3)
-    return TileSplit(
-        store,
-        chain,
-        [blocks[i] for i in chosen],
-        table,
-        [divided.groups[i] for i in chosen],
-        size,
-        augmentation,
-    )
+@dataclasses.dataclass(frozen=True)
+class _SplitBuilder:
+    """Build the dataset of one split from what the splits share."""
 
+    store: Store
+    chain: Chain
+    divided: Divided
+    size: int
 
-def _usable(
-    stacks: Stacks, found: Survey, size: int, keep_empty: bool
-) -> tuple[list[int], list[Skip]]:
-    """Return the places of the regions that can be used, and why the others cannot."""
-    everywhere_C = (found.bad_RC == found.pixels_R[:, None]).all(0)
-    empty = [] if keep_empty else empty_regions(found)
-    usable, skipped = [], []
-    for number, region in enumerate(stacks.regions):
-        bad = found.bad_RC[number] * ~everywhere_C
-        if min(region.height, region.width) < size:
-            detail = f"{region.height}×{region.width}, tiles are {size}"
-            skipped.append(Skip(region.name, "too small", detail))
-        elif bad.any():
-            worst = int(bad.argmax())
-            detail = f"{int(bad[worst])} pixels of {stacks.channels[worst]}"
-            skipped.append(Skip(region.name, "NaN or infinite values", detail))
-        elif number in empty:
-            detail = "background alone: every telling channel is silent"
-            skipped.append(Skip(region.name, "empty region", detail))
-        else:
-            usable.append(number)
-    return usable, skipped
-
-
-def _pixels(store: Store, blocks: Sequence[Block], split_of: Sequence[str]) -> np.ndarray:
-    """Return (N, C) training pixels, evenly spaced."""
-    own = [block for block, split in zip(blocks, split_of, strict=True) if split == "train"]
-    step = max(1, -(-sum(block.height * block.width for block in own) // FIT_PIXELS))
-    parts, seen = [], 0
-    for block in own:
-        rows = slice(block.top, block.top + block.height)
-        columns = slice(block.left, block.left + block.width)
-        for _, band in store.bands(block.region, rows, columns):
-            flat_CN = band.reshape(len(band), -1)
-            parts.append(flat_CN[:, (-seen) % step :: step].T.copy())
-            seen += flat_CN.shape[1]
-    return np.concatenate(parts)
-
-
-def _alive(stacks: Stacks, dead: Mapping[str, str], *, asked: bool) -> list[int]:
-    """Return the places of the channels that are fed."""
-    if asked and dead:
-        name, why = next(iter(dead.items()))
-        raise DataError(
-            f"channel '{name}' cannot be learned",
-            where="data.channels",
-            expected="channels that vary in the training part",
-            found=why,
-            hint="leave it out, or leave data.channels out to take all that are alive",
-        )
-    kept = [place for place, name in enumerate(stacks.channels) if name not in dead]
-    if not kept:
-        raise DataError(
-            "no channel varies in the training part",
-            where=stacks.where,
-            found=", ".join(f"{name}: {why}" for name, why in list(dead.items())[:4]),
-        )
-    return kept
+    def __call__(
+        self,
+        split: str,
+        repeats: int = 1,
+        augmentation: TileAugmentation | None = None,
+        *,
+        wanted: bool = True,
+    ) -> TileSplit:
+        chosen = [i for i, own in enumerate(self.divided.split_of) if own == split]
+        blocks = [self.divided.blocks[i] for i in chosen]
+        places = [
+            (number, top, left)
+            for number, block in enumerate(blocks)
+            for top, left in block.places(self.size)
+        ]
+        if wanted and not places:
+            raise DataError(
+                f"no block of the {split} split holds a tile",
+                where=self.divided.splits["source"],
+                expected=f"blocks of at least {self.size}×{self.size} pixels, margins taken off",
+                hint="a smaller data.size or data.margin, or a larger data.block",
+            )
+        table = np.array(places * repeats, np.int64).reshape(-1, 3)
+        groups = [self.divided.groups[i] for i in chosen]
+        return TileSplit(self.store, self.chain, blocks, table, groups, self.size, augmentation)
 
 
 def _fitted(chain: Chain, pixels_NC: np.ndarray, names: tuple[str, ...]) -> Chain:
@@ -276,18 +215,6 @@ def _remarks(dead: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     names = ", ".join(f"{name} ({why})" for name, why in dead.items())
     return (f"{len(dead)} channels are not fed: {names}",)
-
-
-def _nothing_usable(stacks: Stacks, skipped: Sequence[Skip], size: int) -> DataError:
-    first = skipped[0]
-    return DataError(
-        "none of the regions can be used",
-        where=stacks.where,
-        expected=f"regions of at least {size}×{size} finite pixels with a signal",
-        found=f"{len(skipped)} unusable; the first is {first.name} "
-        f"({first.reason}: {first.detail})",
-        hint="a smaller data.size" if {s.reason for s in skipped} == {"too small"} else None,
-    )
 
 
 def _check(
