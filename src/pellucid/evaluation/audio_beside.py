@@ -11,7 +11,6 @@ import numpy as np
 
 from pellucid.errors import PellucidError
 from pellucid.evaluation.audio_record import AudioReference
-from pellucid.evaluation.protocol import Steps
 from pellucid.functional.bootstrap import bootstrap_interval, paired_difference
 from pellucid.metrics.waveforms import Measure, PairedWaveforms
 from pellucid.records import MetricValue
@@ -66,12 +65,11 @@ class CodecMeasurement:
         self.paired = PairedWaveforms(sample_rate, measures)
         self.bits: list[tuple[int, int]] = []
 
-    def update(self, x_T: np.ndarray, *, name: str, group: str, steps: Steps) -> None:
+    def update(self, x_T: np.ndarray, *, name: str, group: str) -> None:
         """Code and measure one clip."""
         coded = code_waveform(x_T, self.sample_rate, self.setting)
         self.paired.update(coded.x_hat_T, x_T, name=name, group=group)
         self.bits.append((coded.file_bits, coded.payload_bits))
-        steps.advance(1)
 
     def reference(self, seconds_N: Sequence[float], *, resamples: int, seed: int) -> AudioReference:
         """Return its numbers."""

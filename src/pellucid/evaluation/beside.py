@@ -6,11 +6,12 @@ Shape letters: N samples, C channels, H height, W width.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
+from pellucid.evaluation.image_pass import Pass
 from pellucid.evaluation.protocol import Protocol, Steps
 from pellucid.evaluation.record import Reference
 from pellucid.functional.bootstrap import paired_difference
@@ -98,7 +99,33 @@ def reference_images(
     return found
 
 
-def measure_reference(
+def measure_references(
+    references: Mapping[str, ReferenceImages],
+    x_NCHW: Tensor,
+    measured: Pass,
+    chosen: Sequence[int],
+    protocol: Protocol,
+    steps: Steps,
+) -> dict[str, MeasuredReference]:
+    """Measure every reference beside the model.
+
+    Args:
+        references: their reconstructions of `x_NCHW`.
+        x_NCHW: the originals.
+        measured: the model's pass.
+        chosen: places of the originals in that pass.
+        protocol: of the evaluation.
+        steps: advanced by the images done.
+    """
+    own = {name: values[chosen] for name, values in measured.paired.per_image.items()}
+    groups = [measured.samples["group"][i] for i in chosen]
+    return {
+        name: _measure(images, x_NCHW, own, groups, protocol, steps)
+        for name, images in references.items()
+    }
+
+
+def _measure(
     images: ReferenceImages,
     x_NCHW: Tensor,
     model_per_image: dict[str, np.ndarray],
@@ -106,16 +133,7 @@ def measure_reference(
     protocol: Protocol,
     steps: Steps,
 ) -> MeasuredReference:
-    """Measure one reference on the same images as the model.
-
-    Args:
-        images: the reference's reconstructions.
-        x_NCHW: the originals.
-        model_per_image: the model's psnr and ssim of the same images in the same order.
-        groups: (N,) which photograph each comes from.
-        protocol: of the evaluation.
-        steps: advanced by the images done.
-    """
+    """Measure one reference; `groups` says which photograph each image comes from."""
     paired = PairedImages(protocol.value_range)
     original = protocol.value_range.to_uint8(x_NCHW)
     for start in range(0, len(x_NCHW), protocol.batch_size):

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import DataError
-from pellucid.evaluation.beside import MeasuredReference, measure_reference, reference_images
+from pellucid.evaluation.beside import MeasuredReference, measure_references, reference_images
 from pellucid.evaluation.gallery import save_gallery, spread_by_psnr
-from pellucid.evaluation.passes import Pass, Reconstructor, batches, sweep
-from pellucid.evaluation.protocol import Progress, Protocol, Steps
+from pellucid.evaluation.image_pass import Pass, sweep
+from pellucid.evaluation.passes import Reconstructor, batches
+from pellucid.evaluation.protocol import Progress, Protocol, Steps, choose_held_out, publish
 from pellucid.evaluation.rate import bits_per_sample
 from pellucid.evaluation.record import Evaluation
-from pellucid.evaluation.summary import about_latent, all_metrics, by_colour, by_label
+from pellucid.evaluation.summary import all_metrics, by_colour, by_label
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.precision import Precision, resolve_precision
@@ -80,7 +80,7 @@ def evaluate(
         PellucidError: when a reconstruction is not finite.
         RunError: when a file cannot be written.
     """
-    indices = _indices(held_out_set, max_samples, split)
+    indices = choose_held_out(len(held_out_set), max_samples, split)
     elements = entry(items(held_out_set, indices[:1])[0]).numel()
     count = min(reference_samples, affordable(elements))
     chosen = spaced(len(indices), count)
@@ -93,7 +93,7 @@ def evaluate(
 
     train_NCHW = collect(train_set, count)
     x_NCHW = _targets(held_out_set, [indices[i] for i in chosen], protocol)
-    numbers = reconstruct.numbers(measured.latent_shape)
+    numbers = reconstruct.numbers(measured.latent.shape)
     pca = PCAReference.fit(train_NCHW, numbers, stride=autoencoder.stride)
     rungs = ladder(
         train_NCHW,
@@ -108,15 +108,14 @@ def evaluate(
         pca=pca,
     )
     coded = autoencoder.bottleneck.bits_per_position is not None
-    own = {name: values[chosen] for name, values in measured.paired.per_image.items()}
-    groups = [measured.samples["group"][i] for i in chosen]
-    beside = {
-        name: measure_reference(images, x_NCHW, own, groups, protocol, steps)
-        for name, images in reference_images(
-            train_NCHW, x_NCHW, pca, codecs, bits.value, value_range, coded=coded
-        ).items()
-    }
-
+    beside = measure_references(
+        reference_images(train_NCHW, x_NCHW, pca, codecs, bits.value, value_range, coded=coded),
+        x_NCHW,
+        measured,
+        chosen,
+        protocol,
+        steps,
+    )
     steps.finish()
 
     result = Evaluation(
@@ -127,31 +126,21 @@ def evaluate(
         ladder=rungs,
         references={name: found.reference for name, found in beside.items()},
         differences={name: found.differences for name, found in beside.items()},
-        codes={"levels": measured.usage.per_level()} if measured.usage else {},
-        latent=about_latent(measured, numbers, protocol),
+        codes=measured.latent.codes_json(),
+        latent=measured.latent.to_json(numbers, resamples=resamples, seed=seed),
         spectrum=measured.paired.spectrum_json(),
         labels=by_label(measured),
         colour=by_colour(measured, protocol),
         samples=measured.samples,
     )
-    if folder is not None:
-        folder.write_json(folder.evaluation, result.to_json())
-        if save_reconstructions > 0:
-            rows = _shown(measured, chosen, save_reconstructions, shown)
-            how = "the ones another run shows" if shown else _SPREAD
-            _save(folder, reconstruct, held_out_set, measured, chosen, beside, rows, how)
+
+    def show(folder: RunFolder) -> None:
+        rows = _shown(measured, chosen, save_reconstructions, shown)
+        how = "the ones another run shows" if shown else _SPREAD
+        _save(folder, reconstruct, held_out_set, measured, chosen, beside, rows, how)
+
+    publish(folder, result, show if save_reconstructions > 0 else None)
     return result
-
-
-def _indices(held_out_set: Any, max_samples: int, split: str) -> list[int]:
-    if len(held_out_set) < 2 or max_samples < 2:
-        raise DataError(
-            f"too few {split} samples to evaluate on",
-            expected="at least 2, for an interval",
-            found=min(len(held_out_set), max_samples),
-            hint="hold more of the data out: data.validation, data.test",
-        )
-    return spaced(len(held_out_set), max_samples)
 
 
 def _targets(dataset: Any, indices: Sequence[int], protocol: Protocol) -> Tensor:

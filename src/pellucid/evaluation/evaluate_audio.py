@@ -14,18 +14,17 @@ import numpy as np
 
 from pellucid.bitstream import ContextTables
 from pellucid.data.audio.dataset import WaveSplit
-from pellucid.errors import DataError, PellucidError
+from pellucid.errors import PellucidError
 from pellucid.evaluation.audio_beside import CodecMeasurement, differences, settings_of
 from pellucid.evaluation.audio_gallery import save_listening
 from pellucid.evaluation.audio_record import AudioEvaluation
-from pellucid.evaluation.protocol import Progress, Steps
+from pellucid.evaluation.protocol import Progress, Steps, choose_held_out, publish
 from pellucid.evaluation.waveform_codec import WaveformCodec
-from pellucid.evaluation.waveform_pass import ClipTable, OwnPass
+from pellucid.evaluation.waveform_pass import OwnPass, sweep_clips
 from pellucid.metrics.waveforms import waveform_measures
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.records import MetricValue
-from pellucid.references.audio_codecs import SpeechCodec, missing_programs
-from pellucid.references.samples import spaced
+from pellucid.references.audio_codecs import CodecSetting, SpeechCodec, missing_programs
 from pellucid.run_folder import RunFolder
 
 _LADDER = (
@@ -87,41 +86,31 @@ def evaluate_audio(
         PellucidError: for levels or rates that do not exist, or an output that is not finite.
         MissingExtraError: when a measure's package is not installed.
     """
-    chosen = _chosen(held_out, max_clips, split)
+    chosen = choose_held_out(len(held_out.clips), max_clips, split, noun="clips")
     codec = WaveformCodec(autoencoder, sample_rate, tables)
     points = _levels(codec, levels)
-    left_out = missing_programs(codecs)
-    if "lyra" in codecs and lyra is None:
-        left_out["lyra"] = "the folder of its TFLite networks was not given: evaluation.lyra"
-    settings = settings_of([name for name in codecs if name not in left_out], opus_kbps, lyra)
+    settings, left_out = _settings(codecs, opus_kbps, lyra)
     measures = waveform_measures(sample_rate, visqol=visqol, dnsmos=dnsmos)
-    own = OwnPass(codec, measures, compensate_delay)
     plain = waveform_measures(sample_rate)  # without the slow ones
+    own = OwnPass(codec, measures, compensate_delay)
     fewer = {count: OwnPass(codec, plain, compensate_delay, count) for count in points}
     beside = [CodecMeasurement(setting, sample_rate, measures) for setting in settings]
     steps = Steps(progress, len(chosen) * (1 + len(points) + len(settings)))
-    clips = ClipTable()
-    for number in chosen:
-        x_T, name, group = clips.add(held_out, number)
-        for one in (own, *fewer.values()):
-            one.update(x_T, name=name, group=group)
-            steps.advance(1)
-        for other in beside:
-            other.update(x_T, name=name, group=group, steps=steps)
+
+    clips = sweep_clips(held_out, chosen, [own, *fewer.values(), *beside], steps)
     steps.finish()
 
     draws = {"resamples": resamples, "seed": seed}
     seconds = [count / sample_rate for count in clips.lengths]
     metrics = own.metrics(seconds, **draws)
     longest = held_out.whole(chosen[int(np.argmax(clips.lengths))])[1][0].numpy()
-    references = {o.setting.name: o.reference(seconds, **draws) for o in beside}
     result = AudioEvaluation(
         split=split,
         weights=weights,
         sample_rate=sample_rate,
         seconds=float(sum(seconds)),
         metrics={**metrics, **_cost(codec, longest)},
-        references=references,
+        references={o.setting.name: o.reference(seconds, **draws) for o in beside},
         differences={o.setting.name: differences(own.paired, o.paired, **draws) for o in beside},
         rate_quality=[
             *(_point(n, one.metrics(seconds, **draws)) for n, one in sorted(fewer.items())),
@@ -129,26 +118,27 @@ def evaluate_audio(
         ],
         codes={"levels": own.usage.per_level()} if own.usage else {},
         failures=own.paired.failures,
-        left_out={str(name): why for name, why in left_out.items()},
+        left_out=left_out,
         remarks=(_LADDER,),
         samples=clips.columns(own.paired, seconds),
     )
-    if folder is not None:
-        folder.write_json(folder.evaluation, result.to_json())
-        if save_reconstructions > 0:
-            save_listening(folder, codec, held_out, result, beside, save_reconstructions, shown)
+
+    def show(folder: RunFolder) -> None:
+        save_listening(folder, codec, held_out, result, beside, save_reconstructions, shown)
+
+    publish(folder, result, show if save_reconstructions > 0 else None)
     return result
 
 
-def _chosen(split: WaveSplit, max_clips: int, name: str) -> list[int]:
-    if len(split.clips) < 2 or max_clips < 2:
-        raise DataError(
-            f"too few {name} clips to evaluate on",
-            expected="at least 2, for an interval",
-            found=min(len(split.clips), max_clips),
-            hint="hold more of the data out: data.validation, data.test",
-        )
-    return spaced(len(split.clips), max_clips)
+def _settings(
+    codecs: Sequence[SpeechCodec], opus_kbps: Sequence[float], lyra: str | None
+) -> tuple[list[CodecSetting], dict[str, str]]:
+    """Return the codecs to compare with at their rates, and why others are left out."""
+    left_out: dict[str, str] = {str(name): why for name, why in missing_programs(codecs).items()}
+    if "lyra" in codecs and lyra is None:
+        left_out["lyra"] = "the folder of its TFLite networks was not given: evaluation.lyra"
+    present: list[SpeechCodec] = [name for name in codecs if str(name) not in left_out]
+    return settings_of(present, opus_kbps, lyra), left_out
 
 
 def _levels(codec: WaveformCodec, asked: tuple[int, ...] | None) -> list[int]:

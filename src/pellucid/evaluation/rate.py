@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from pellucid.evaluation.passes import Pass, Reconstructor, batches
+from pellucid.evaluation.image_pass import Pass
+from pellucid.evaluation.passes import Reconstructor, batches
 from pellucid.evaluation.protocol import Protocol
 from pellucid.metrics.quantised_latent import quantised_latent_bits
 from pellucid.records import MetricValue
@@ -36,19 +37,19 @@ def bits_per_sample(
         indices: the samples that `measured` saw.
         protocol: of the evaluation.
     """
-    bits_per_position = reconstruct.autoencoder.bottleneck.bits_per_position
-    if measured.usage is not None and bits_per_position is not None:
+    cost = measured.latent
+    if cost.usage is not None and cost.bits_per_position is not None:
         return MetricValue(
-            measured.positions * bits_per_position,
+            cost.positions * cost.bits_per_position,
             "bits per sample",
             None,
             None,
             len(indices),
-            f"code bits: {measured.positions} positions × {bits_per_position:g} bits, "
+            f"code bits: {cost.positions} positions × {cost.bits_per_position:g} bits, "
             "no entropy coding",
         )
-    if measured.rate is not None:
-        return measured.rate.compute(resamples=protocol.resamples, seed=protocol.seed)["kl_bits"]
+    if cost.rate is not None:
+        return cost.rate.compute(resamples=protocol.resamples, seed=protocol.seed)["kl_bits"]
     few = [indices[i] for i in spaced(len(indices), _QUANTISED_SAMPLES)]
     parts = list(batches(dataset, few, protocol.batch_size))
     latents = torch.cat([reconstruct(part.x)[1].mean.float() for part in parts])

@@ -80,6 +80,12 @@ class FittedReferences:
             found[name] = pca.reconstruct(standard) * std + mean
         return found
 
+    def told(self, name: str) -> tuple[str, int]:
+        """Return what a reference is, in words, and its numbers per tile."""
+        if name == "mean":
+            return f"mean of every marker over {self.tiles} training tiles", 0
+        return self.pca[name].note, self.pca[name].numbers
+
 
 def training_tiles(train_set: Any, count: int) -> Tensor:
     """Return up to `count` raw training tiles (N, C, H, W), augmented as in training."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.evaluation.passes import Pass
+from pellucid.evaluation.image_pass import Pass
 from pellucid.evaluation.protocol import Protocol
 from pellucid.evaluation.rate import per_pixel
 from pellucid.functional.bootstrap import bootstrap_interval
@@ -47,20 +47,9 @@ def all_metrics(
             "MSE / Var(x), variance around the held-out mean sample, taken as known; " + raw,
         )
     metrics["bits_per_pixel"] = per_pixel(bits, pixels)
-    if measured.usage is not None:
-        metrics.update(measured.usage.compute())
+    if measured.latent.usage is not None:
+        metrics.update(measured.latent.usage.compute())
     return metrics
-
-
-def about_latent(measured: Pass, numbers: int, protocol: Protocol) -> dict[str, Any]:
-    """Return the latent's shape, its numbers per sample, and a Gaussian's rate."""
-    node: dict[str, Any] = {"shape": list(measured.latent_shape), "numbers": numbers}
-    if measured.rate is not None:
-        found = measured.rate.compute(resamples=protocol.resamples, seed=protocol.seed)
-        node.update({name: value.to_json() for name, value in found.items()})
-        per_dimension = measured.rate.kl_per_dimension.sort(descending=True).values
-        node["kl_sorted_nats"] = [round(v, 5) for v in per_dimension[:1024].tolist()]
-    return node
 
 
 def by_label(measured: Pass) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import numpy as np
 
 from pellucid.data.audio.dataset import WaveSplit
 from pellucid.errors import PellucidError
-from pellucid.evaluation.audio_beside import rates
+from pellucid.evaluation.audio_beside import CodecMeasurement, rates
+from pellucid.evaluation.protocol import Steps
 from pellucid.evaluation.waveform_codec import WaveformCodec
 from pellucid.metrics.codes import CodeUsage
 from pellucid.metrics.waveforms import Measure, PairedWaveforms
@@ -112,6 +113,22 @@ class ClipTable:
                 for name, values in paired.per_clip.items()
             },
         }
+
+
+def sweep_clips(
+    held_out: WaveSplit,
+    chosen: Sequence[int],
+    methods: Sequence[OwnPass | CodecMeasurement],
+    steps: Steps,
+) -> ClipTable:
+    """Give every method the chosen clips, one after the other, and return who they are."""
+    clips = ClipTable()
+    for number in chosen:
+        x_T, name, group = clips.add(held_out, number)
+        for method in methods:
+            method.update(x_T, name=name, group=group)
+            steps.advance(1)
+    return clips
 
 
 def heard(x_T: np.ndarray) -> np.ndarray:

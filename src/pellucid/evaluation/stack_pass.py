@@ -1,0 +1,136 @@
+"""One pass of a model over held-out tiles, measuring it and the references on the way.
+
+Shape letters: N tiles, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.data.stacks.tiles import TileSplit
+from pellucid.evaluation.latent_cost import LatentCost
+from pellucid.evaluation.passes import Reconstructor
+from pellucid.evaluation.protocol import Steps
+from pellucid.evaluation.stack_references import FittedReferences, Judge
+from pellucid.metrics.markers import MarkerErrors
+
+
+class TilePass:
+    """Accumulate what one pass over the tiles measures."""
+
+    def __init__(self, reconstruct: Reconstructor, judge: Judge, channels: int) -> None:
+        self.reconstruct, self.judge = reconstruct, judge
+        self.model = MarkerErrors(cosine=channels > 1)
+        self.counts = MarkerErrors(cosine=False)
+        self.references: dict[str, MarkerErrors] = {}
+        self.latent = LatentCost(reconstruct.autoencoder.bottleneck.bits_per_position)
+        self.digests: list[str] = []
+        self._nonzero: list[Tensor] = []
+
+    def update(self, split: TileSplit, chosen: list[int], references: FittedReferences) -> None:
+        """Measure some tiles by the model and by every reference."""
+        raw = torch.from_numpy(np.stack([split.raw(index) for index in chosen]))
+        x, scale = split.chain.forward(raw)
+        groups = [str(split.groups[int(split.places[index, 0])]) for index in chosen]
+        y, latent = self.reconstruct(x)
+        answered = self.judge.counts(y.cpu(), scale)
+        judged = self.judge(raw)
+        self.model.update(self.judge(answered), judged, groups)
+        self.counts.update(answered, raw, groups)
+        for name, answer in references.reconstruct(judged).items():
+            found = self.references.setdefault(name, MarkerErrors(cosine=self.model.cosine))
+            found.update(answer, judged, groups)
+        self._nonzero.append((raw != 0).float().mean((2, 3)))
+        self.digests += [hashlib.blake2b(t.numpy().tobytes(), digest_size=8).hexdigest()
+                         for t in raw]  # fmt: skip
+        self.latent.update(latent, groups)
+
+    def nonzero_C(self) -> np.ndarray:
+        """Return the share of held-out pixels that are not zero."""
+        return torch.cat(self._nonzero).mean(0).numpy()
+
+    def samples(
+        self, split: TileSplit, indices: list[int], live: list[int], std_C: Tensor
+    ) -> dict[str, list[Any]]:
+        """Return columns over the tiles; fvu is the mean over live markers of error / variance."""
+        error_TC = self.model.sums_TCK[:, live, 0]
+        fvu = (error_TC / std_C.square().numpy()[live]).mean(1)
+        return {
+            "index": list(indices),
+            "name": [split.name(index) for index in indices],
+            "group": list(self.model.groups),
+            "digest": self.digests,
+            "fvu": np.round(fvu, 6).tolist(),
+        }
+
+
+def sweep_tiles(
+    reconstruct: Reconstructor,
+    judge: Judge,
+    split: TileSplit,
+    indices: list[int],
+    references: FittedReferences,
+    *,
+    batch_size: int,
+    steps: Steps,
+) -> TilePass:
+    """Run the model and the references over the tiles at `indices` and measure.
+
+    Args:
+        reconstruct: the model.
+        judge: what is judged.
+        split: held-out tiles.
+        indices: which tiles.
+        references: fitted on training tiles.
+        batch_size: tiles at once.
+        steps: advanced by the tiles done.
+    """
+    measured = TilePass(reconstruct, judge, len(split.store.channels))
+    for start in range(0, len(indices), batch_size):
+        chosen = indices[start : start + batch_size]
+        measured.update(split, chosen, references)
+        steps.advance(len(chosen))
+    return measured
+
+
+def latent_shape(reconstruct: Reconstructor, split: TileSplit) -> tuple[int, ...]:
+    """Return the shape of one latent."""
+    _, latent = reconstruct(split.batch([0])["x"])
+    return tuple(latent.mean.shape[1:])
+
+
+@torch.no_grad()
+def masked_errors(
+    reconstruct: Reconstructor,
+    split: TileSplit,
+    indices: list[int],
+    judge: Judge,
+    live: list[int],
+    batch_size: int,
+) -> dict[int, float]:
+    """Return R² of every live marker when its channel is 0 in the model's input."""
+    found = {channel: [0.0, 0.0, 0.0, 0] for channel in live}
+    for start in range(0, len(indices), batch_size):
+        chosen = indices[start : start + batch_size]
+        raw = torch.from_numpy(np.stack([split.raw(index) for index in chosen]))
+        x, scale = split.chain.forward(raw)
+        truth = judge(raw)
+        for channel in live:
+            hidden = x.clone()
+            hidden[:, channel] = 0
+            answer = judge(judge.counts(reconstruct(hidden)[0].cpu(), scale))
+            own = truth[:, channel].double()
+            sums = found[channel]
+            sums[0] += float((answer[:, channel] - own).square().sum())
+            sums[1] += float(own.sum())
+            sums[2] += float(own.square().sum())
+            sums[3] += own.numel()
+    return {
+        channel: 1 - error / max(square - total**2 / n, 1e-20)
+        for channel, (error, total, square, n) in found.items()
+    }
