@@ -103,26 +103,30 @@ def codebook(
     if json:
         print_json(dict(book.record))
         return
+    _print_codebook(book.name, book.size, book.record)
     folder = Run.open(run).folder.codebook(book.name)
-    rows = [(key, value_text(node), node["n"]) for key, node in book.record["scores"].items()]
-    table(("held out", "value (95 %)", "n"), rows, title=f"codebook {book.name}")
-    known = book.record["preflight"]
+    out.print(f"codebook: {folder}", soft_wrap=True)
+
+
+def _print_codebook(name: str, size: int, record: Mapping[str, Any]) -> None:
+    rows = [(key, value_text(node), node["n"]) for key, node in record["scores"].items()]
+    table(("held out", "value (95 %)", "n"), rows, title=f"codebook {name}")
+    known = record["preflight"]
     if known is not None:
         out.print(
             f"a token carries {known['kl_bits_per_token']:.1f} bits of KL; "
-            f"a codebook of {book.size} says {known['log2_size']:.1f}",
+            f"a codebook of {size} says {known['log2_size']:.1f}",
             highlight=False,
         )
-    graph = book.record["settings"].get("connectivity")
+    graph = record["settings"].get("connectivity")
     if graph is not None:
-        stranded = book.record["settings"]["unreachable"]
+        stranded = record["settings"]["unreachable"]
         out.print(
             f"the graph has {graph['components']} components, {graph['outside']:.1%} of the "
             f"latents outside the largest; {stranded:.1%} reach no medoid and take the nearest "
             "vector",
             highlight=False,
         )
-    out.print(f"codebook: {folder}", soft_wrap=True)
 
 
 @app.command("tune-decoder")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -62,16 +62,10 @@ def prior(
     [cyan]pellucid prior runs/mnist-vae-1 --codebook kmeans width=128[/]
     """
     from pellucid.build.construct import check_keywords
-    from pellucid.recipe.overrides import parse_override
     from pellucid.workflows.prior import OWN, train_prior
     from pellucid.workflows.run import Run
 
-    given: dict[str, Any] = {}
-    for text in settings or []:
-        keys, value = parse_override(text)
-        if len(keys) != 1:
-            raise RecipeError("a prior's settings have one name", expected="key=value", found=text)
-        given[keys[0]] = value
+    given = _settings(settings or [])
     keywords = check_keywords(train_prior, given, where="prior", given=dict.fromkeys(_GIVEN))
     opened = Run.open(run)
     record = train_prior(
@@ -89,6 +83,19 @@ def prior(
         return
     print_bits(record["results"]["held_out"])
     out.print(f"prior: {folder}", soft_wrap=True)
+
+
+def _settings(texts: Iterable[str]) -> dict[str, Any]:
+    """Read settings as they are typed, key=value."""
+    from pellucid.recipe.overrides import parse_override
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        keys, value = parse_override(text)
+        if len(keys) != 1:
+            raise RecipeError("a prior's settings have one name", expected="key=value", found=text)
+        found[keys[0]] = value
+    return found
 
 
 def print_bits(held_out: Mapping[str, Any]) -> None:

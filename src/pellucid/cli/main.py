@@ -18,6 +18,7 @@ from pellucid.cli import (  # noqa: F401 - they register their commands
     judge,
     learn,
     look,
+    probes,
     staged,
     sweeping,
 )
