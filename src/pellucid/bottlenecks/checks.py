@@ -62,3 +62,20 @@ def check_codes(codes: Tensor, k: int, *, where: str, lowest: int = 0) -> None:
             expected=f"{lowest} … {k - 1}",
             found=f"{low} … {high}",
         )
+
+
+def check_levels(levels: int | None, most: int, *, where: str) -> int:
+    """Return how many residual levels are meant: all of them, or the first so many.
+
+    Raises:
+        PellucidError: when there are not so many.
+    """
+    levels = most if levels is None else levels
+    if not 1 <= levels <= most:
+        raise PellucidError(
+            "this many residual levels do not exist",
+            where=where,
+            expected=f"1 … {most}",
+            found=levels,
+        )
+    return levels

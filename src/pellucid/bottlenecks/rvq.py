@@ -12,7 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.checks import (
+    check_arguments,
+    check_codes,
+    check_features,
+    check_levels,
+)
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
@@ -115,7 +120,7 @@ class RVQ(Bottleneck):
             PellucidError: for other shapes, or a number of levels outside 1…L.
         """
         check_features(h_BCP, self.channels, where="RVQ")
-        codebooks = self._first(levels)
+        codebooks = self.first(levels)
         with torch.autocast(h_BCP.device.type, enabled=False):
             z_ND = self.in_projection(to_rows(h_BCP).float())
             dropout = self.dropout if self.training and levels is None else 0.0
@@ -146,7 +151,7 @@ class RVQ(Bottleneck):
         """
         left_ND = to_rows(self.code_space(h_BCP))
         codes = []
-        for codebook in self._first(levels):
+        for codebook in self.first(levels):
             codes.append(codebook.search(left_ND))
             left_ND = left_ND - codebook.lookup(codes[-1])
         return torch.stack(codes, -1).view(h_BCP.shape[0], *h_BCP.shape[2:], len(codes))
@@ -168,7 +173,7 @@ class RVQ(Bottleneck):
                 found=tuple(codes.shape),
             )
         total = 0.0
-        for codebook, level in zip(self._first(codes.shape[-1]), codes.unbind(-1), strict=True):
+        for codebook, level in zip(self.first(codes.shape[-1]), codes.unbind(-1), strict=True):
             total = total + codebook.lookup(level.clamp(min=0)) * (level >= 0).unsqueeze(-1)
         return self.out_projection(total).movedim(-1, 1)
 
@@ -190,15 +195,13 @@ class RVQ(Bottleneck):
         return from_rows(vjp_ND, z_BCP)
 
     def _quantise_all(self, z_ND: Tensor) -> Tensor:
-        return quantise(z_ND, self._first(None), learn=False).vectors
+        return quantise(z_ND, self.first(None), learn=False).vectors
 
-    def _first(self, levels: int | None) -> list[Codebook]:
-        levels = self.levels if levels is None else levels
-        if not 1 <= levels <= self.levels:
-            raise PellucidError(
-                "this many residual levels do not exist",
-                where="RVQ",
-                expected=f"1 … {self.levels}",
-                found=levels,
-            )
+    def first(self, levels: int | None) -> list[Codebook]:
+        """Return the codebooks of the first levels; None means all.
+
+        Raises:
+            PellucidError: when there are not so many.
+        """
+        levels = check_levels(levels, self.levels, where="RVQ")
         return list(self.codebooks)[:levels]  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """A copy of a model with its parametrised weights written out, for work that never trains.
 
-Weight norm computes g·v/‖v‖ of every convolution at every call. A stream calls its networks once
-per frame of 20 ms, where that is a large share of the work; the folded copy gives the same numbers.
+Weight norm computes g·v/‖v‖ of every convolution at every call, a large share of the work on short
+clips; the folded copy gives the same numbers.
 """
 
 from __future__ import annotations

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.bottlenecks import RVQ
+from pellucid.bottlenecks.frozen_rvq import FrozenRVQ
 from pellucid.errors import PellucidError
 from pellucid.functional.padding import round_up
 from pellucid.models.autoencoder import Autoencoder
-from pellucid.models.folding import folded
+from pellucid.nn.row_stream import RowStream
 from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
 
 
@@ -85,25 +86,25 @@ class WaveEncoderStream:
 
     def __init__(self, autoencoder: Autoencoder, *, levels: int | None = None) -> None:
         self.autoencoder, self.levels = autoencoder, levels
-        if not isinstance(autoencoder.encoder, SEANetEncoder) or not autoencoder.encoder.causal:
-            raise _cannot_stream(autoencoder.encoder)
-        self.encoder = folded(autoencoder.encoder)
-        self._state = None
+        encoder, bottleneck = autoencoder.encoder, autoencoder.bottleneck
+        if not isinstance(encoder, SEANetEncoder) or not encoder.causal:
+            raise _cannot_stream(encoder)
+        self._encoder = RowStream(encoder)
+        self._rvq = FrozenRVQ(bottleneck) if isinstance(bottleneck, RVQ) else None
         self._rest = torch.zeros(autoencoder.in_channels, 0)
         self.length = 0
 
-    @torch.no_grad()
     def push(self, x_CT: Tensor) -> Tensor:
         """Return the codes (F, L) of all frames that are complete now; F may be 0."""
         self.length += x_CT.shape[-1]
-        return self._encode(torch.cat([self._rest.to(x_CT), x_CT], -1))
+        return self._encode(torch.cat([self._rest.to(x_CT), x_CT.detach()], -1))
 
-    @torch.no_grad()
     def finish(self) -> Tensor:
         """Return the codes of the last frame, filled with silence; none when nothing is left."""
         missing = -self._rest.shape[-1] % self.autoencoder.stride
         return self._encode(F.pad(self._rest, (0, missing)))
 
+    @torch.no_grad()
     def _encode(self, waiting_CT: Tensor) -> Tensor:
         stride = self.autoencoder.stride
         whole = waiting_CT.shape[-1] // stride * stride
@@ -111,9 +112,11 @@ class WaveEncoderStream:
         if not whole:
             levels = self.levels or _levels(self.autoencoder)
             return torch.zeros(0, levels, dtype=torch.int64)
-        h_BCF, self._state = self.encoder.stream(waiting_CT[None, :, :whole], self._state)
+        h_FC = self._encoder.push(waiting_CT[:, :whole].T)
+        if self._rvq is not None:
+            return self._rvq.encode(h_FC, self.levels).clone()
         with _evaluating(self.autoencoder.bottleneck):
-            return _codes(self.autoencoder, h_BCF, self.levels)
+            return _codes(self.autoencoder, h_FC.T[None].clone(), self.levels)
 
 
 class WaveDecoderStream:
@@ -128,19 +131,24 @@ class WaveDecoderStream:
 
     def __init__(self, autoencoder: Autoencoder) -> None:
         self.autoencoder = autoencoder
-        if not isinstance(autoencoder.decoder, SEANetDecoder) or not autoencoder.decoder.causal:
-            raise _cannot_stream(autoencoder.decoder)
-        self.decoder = folded(autoencoder.decoder)
-        self._state = None
+        decoder, bottleneck = autoencoder.decoder, autoencoder.bottleneck
+        if not isinstance(decoder, SEANetDecoder) or not decoder.causal:
+            raise _cannot_stream(decoder)
+        self._decoder = RowStream(decoder)
+        self._rvq = FrozenRVQ(bottleneck) if isinstance(bottleneck, RVQ) else None
 
     @torch.no_grad()
     def push(self, codes_FL: Tensor) -> Tensor:
         """Return the (C, F · stride) samples of the next frames."""
         if not len(codes_FL):
             return torch.zeros(self.autoencoder.out_channels, 0)
-        z_BCF = self.autoencoder.bottleneck.decode_codes(_arranged(self.autoencoder, codes_FL))
-        x_BCT, self._state = self.decoder.stream(z_BCF, self._state)
-        return x_BCT[0]
+        if self._rvq is not None:
+            z_FC = self._rvq.decode(codes_FL)
+        else:
+            arranged = _arranged(self.autoencoder, codes_FL)
+            z_FC = self.autoencoder.bottleneck.decode_codes(arranged)[0].T
+        # A clone made here is an ordinary tensor again, which may be written to.
+        return self._decoder.push(z_FC).T.clone()
 
 
 def _cannot_stream(network: object) -> PellucidError:
