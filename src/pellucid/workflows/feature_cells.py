@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pellucid.errors import DataError, RunError
+from pellucid.errors import DataError
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
+from pellucid.workflows.user_stacks import open_user_stacks
 
 if TYPE_CHECKING:
+    from pellucid.data.stacks import Stacks
     from pellucid.export import Format
     from pellucid.export.staging import Staging
     from pellucid.models.layers import FeatureExtractor
@@ -52,8 +54,7 @@ def write_cells(
         DataError: when the run is not of stacks, there are no masks, or a mask does not fit.
         RunError: when the run has no weights or no normaliser.
     """
-    from pellucid.data.stacks import find_masks, open_stacks, read_mask
-    from pellucid.data.stacks.store import Store
+    from pellucid.data.stacks import read_mask
     from pellucid.export.files import format_of, write_table
     from pellucid.export.staging import Staging
     from pellucid.models.layers import FeatureExtractor
@@ -63,51 +64,55 @@ def write_cells(
     if opened.recipe.data.get("kind") != "stacks":
         raise DataError("cells lie in stacks", where=opened.path, expected="a run of stacks")
     format_of(target, to)
-    chain = opened.normaliser()
-    if chain is None:
-        raise RunError("this run has no normaliser", where=opened.folder.normaliser)
     place = path if path is not None else str(opened.recipe.data.get("path"))
-    stacks = open_stacks(place, channels=chain.channels)
+    stacks = open_user_stacks(opened, place)
+    masks = _masks(stacks.listed)
+    extractor = FeatureExtractor(opened.load(), list(layers))
+    columns = [f"{layer.name}.c{c}" for layer in extractor.feature_info
+               for c in range(layer.channels)]  # fmt: skip
+    done = 0
+    with (
+        Staging(target.parent) as staging,
+        progress_bar("features of cells", shown=progress) as report,
+    ):
+        for number, region in enumerate(stacks.store.regions):
+            if region.name not in masks:
+                continue
+            labels_HW = read_mask(masks[region.name], region)
+            x_CHW, _ = stacks.chain.forward(torch.from_numpy(stacks.store.window(number))[None])
+            _stage(staging, extractor, x_CHW, labels_HW, region.name, region.slide)
+            done += 1
+            report(done, len(masks))
+        if not len(staging):
+            raise DataError("the masks hold no cells", where=stacks.listed.root)
+        table = staging.table(
+            model=opened.digest(),
+            run=opened.path.resolve().name,
+            layers=extractor.feature_info,
+            pool="mean",
+            columns=columns,
+            skipped=[
+                *stacks.skipped,
+                *((r.name, "no mask") for r in stacks.store.regions if r.name not in masks),
+            ],
+        )
+        write_table(table, target, to=to)
+        return summary(table, target)
+
+
+def _masks(stacks: Stacks) -> dict[str, Path]:
+    """Return region → file of its mask."""
+    from pellucid.data.stacks import find_masks
+
     masks = find_masks(stacks.root, stacks.regions)
-    regions = [region for region in stacks.regions if region.name in masks]
-    if not regions:
+    if not masks:
         raise DataError(
             "there are no masks for these regions",
             where=stacks.root,
             expected="a folder mask… below or beside it with one integer TIFF per region, "
             f"e.g. masks/{stacks.regions[0].name}.tiff",
         )
-    extractor = FeatureExtractor(opened.load(), list(layers))
-    store = Store(
-        regions, range(len(chain.channels)), hot_pixels=opened.recipe.data.get("hot_pixels")
-    )
-    skipped = [(s.name, f"{s.reason} ({s.detail})") for s in stacks.skipped]
-    skipped += [(r.name, "no mask") for r in stacks.regions if r.name not in masks]
-    with (
-        Staging(target.parent) as staging,
-        progress_bar("features of cells", shown=progress) as report,
-    ):
-        for number, region in enumerate(regions):
-            labels_HW = read_mask(masks[region.name], region)
-            x_CHW, _ = chain.forward(torch.from_numpy(store.window(number))[None])
-            _stage(staging, extractor, x_CHW, labels_HW, region.name, region.slide)
-            report(number + 1, len(regions))
-        if not len(staging):
-            raise DataError("the masks hold no cells", where=stacks.root)
-        table = staging.table(
-            model=opened.digest(),
-            run=opened.path.resolve().name,
-            layers=extractor.feature_info,
-            pool="mean",
-            columns=[
-                f"{layer.name}.c{channel}"
-                for layer in extractor.feature_info
-                for channel in range(layer.channels)
-            ],
-            skipped=skipped,
-        )
-        write_table(table, target, to=to)
-        return summary(table, target)
+    return masks
 
 
 def _stage(

@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.errors import RunError
+from pellucid.workflows.user_stacks import UserStacks, open_user_stacks
 
 if TYPE_CHECKING:
-    from pellucid.data.stacks.normalisers import Chain
-    from pellucid.data.stacks.store import Store
     from pellucid.workflows.run import Run
 
 
@@ -36,39 +34,28 @@ def stack_tiles(
         RunError: when the run has no normaliser.
     """
     from pellucid.build.assemble import data_facts
-    from pellucid.data.stacks import open_stacks
-    from pellucid.data.stacks.store import Store
 
-    chain = run.normaliser()
-    if chain is None:
-        raise RunError("this run has no normaliser", where=run.folder.normaliser)
-    stacks = open_stacks(path, channels=chain.channels)
+    stacks = open_user_stacks(run, path)
     size = data_facts(run.recipe).size
-    store = Store(
-        stacks.regions, range(len(chain.channels)), hot_pixels=run.recipe.data.get("hot_pixels")
-    )
-    skipped = [(s.name, f"{s.reason} ({s.detail})") for s in stacks.skipped]
-    skipped += [
+    too_small = [
         (r.name, f"too small ({r.height}×{r.width}, tiles are {size})")
-        for r in stacks.regions
+        for r in stacks.store.regions
         if min(r.height, r.width) < size
     ]
-    total = sum((r.height // size) * (r.width // size) for r in stacks.regions)
-    return total, _rows(store, chain, size, split), skipped
+    total = sum((r.height // size) * (r.width // size) for r in stacks.store.regions)
+    return total, _rows(stacks, size, split), [*stacks.skipped, *too_small]
 
 
-def _rows(
-    store: Store, chain: Chain, size: int, split: str
-) -> Iterator[tuple[Tensor, dict[str, list]]]:
-    for number, region in enumerate(store.regions):
+def _rows(stacks: UserStacks, size: int, split: str) -> Iterator[tuple[Tensor, dict[str, list]]]:
+    for number, region in enumerate(stacks.store.regions):
         across = region.width // size
         if not across:
             continue
         lefts = [place * size for place in range(across)]
         for top in range(0, region.height - size + 1, size):
-            strip = store.window(number, slice(top, top + size), slice(0, across * size))
+            strip = stacks.store.window(number, slice(top, top + size), slice(0, across * size))
             tiles_NCHW = torch.from_numpy(np.stack(np.split(strip, across, axis=2)))
-            x_NCHW, _ = chain.forward(tiles_NCHW)
+            x_NCHW, _ = stacks.chain.forward(tiles_NCHW)
             yield (
                 x_NCHW,
                 {

@@ -14,6 +14,7 @@ from pellucid.errors import RunError, require
 from pellucid.run_folder import write_atomically
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.stack_pass import reconstruct_region
+from pellucid.workflows.user_stacks import open_user_stacks
 
 if TYPE_CHECKING:
     from pellucid.data.stacks.store import Store
@@ -40,30 +41,24 @@ def reconstruct_stacks(
         RunError: when the run has no weights or normaliser, or the output cannot be written.
     """
     from pellucid.build.assemble import data_facts
-    from pellucid.data.stacks import open_stacks
-    from pellucid.data.stacks.store import Store
 
-    chain = run.normaliser()
-    if chain is None:
-        raise RunError("this run has no normaliser", where=run.folder.normaliser)
-    stacks = open_stacks(path, channels=chain.channels)
+    stacks = open_user_stacks(run, path)
+    chain, store = stacks.chain, stacks.store
     autoencoder = run.load()
     size = data_facts(run.recipe).size
-    hot_pixels = run.recipe.data.get("hot_pixels")
-    store = Store(stacks.regions, range(len(chain.channels)), hot_pixels=hot_pixels)
     folder = Path(out) if out is not None else run.path / "reconstructed"
     done = []
     with progress_bar("reconstructing", shown=progress) as report_progress:
-        for number, region in enumerate(stacks.regions):
+        for number, region in enumerate(store.regions):
             target = folder / f"{region.name}.ome.tiff"
             shape = (len(chain.channels), region.height, region.width)
             with _Written(target, shape, chain.channels) as values:
                 reconstruct_region(
                     autoencoder, chain, store, number, values, size=size,
-                    progress=report_progress if len(stacks.regions) == 1 else None,
+                    progress=report_progress if len(store.regions) == 1 else None,
                 )  # fmt: skip
                 r2 = _r2(store, number, values)
-            report_progress(number + 1, len(stacks.regions))
+            report_progress(number + 1, len(store.regions))
             done.append(
                 {
                     "name": region.name,
@@ -73,7 +68,7 @@ def reconstruct_stacks(
                     "r2": dict(zip(chain.channels, r2, strict=True)),
                 }
             )
-    skipped = [{"name": s.name, "reason": f"{s.reason} ({s.detail})"} for s in stacks.skipped]
+    skipped = [{"name": name, "reason": why} for name, why in stacks.skipped]
     result = {"folder": str(folder), "stacks": done, "skipped": skipped}
     write_atomically(folder / "index.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
