@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from pellucid.workflows.diagnose import diagnose
 from pellucid.workflows.evaluate import evaluate
+from pellucid.workflows.fit_into import choose_folder
 from pellucid.workflows.report import report
 from pellucid.workflows.run import Run
-from pellucid.workflows.train import choose_folder, train
+from pellucid.workflows.train import train
 from pellucid.workflows.treat import Treatment, require_finished, treat
 from pellucid.workflows.treatment_page import Chapter, compare_folders, render_treatment
 

@@ -7,117 +7,18 @@ samples → page. Every stage is an ordinary workflow on one run folder; `stages
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import RecipeError, RunError, unknown_name
-from pellucid.recipe import Recipe, apply_overrides, load_recipe
-from pellucid.recipe.overrides import parse_override
+from pellucid.errors import RunError
+from pellucid.recipe import Recipe, load_recipe
 from pellucid.run_folder import RunFolder
+from pellucid.workflows.pipeline_plan import Plan
 from pellucid.workflows.stages import Ledger, Outcome, Stage
 
 if TYPE_CHECKING:
     from pellucid.codebooks.files import CodebookFiles
-    from pellucid.codebooks.fitting import Method
-
-METHODS = ("kmeans", "geodesic", "decoder")
-_SECTIONS = ("codebooks", "tuning", "prior", "samples")
-_GIVEN = {
-    "codebooks": ("run", "method", "name", "progress"),
-    "tuning": ("run", "codebook", "progress"),
-    "prior": ("run", "codebook", "name", "resume", "overwrite", "progress"),
-    "samples": ("run", "prompt", "class_name", "prior", "out", "judge", "progress"),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What every stage of a pipeline is told.
-
-    Args:
-        recipe: of the model.
-        methods: of the codebooks that are fitted and compared.
-        codebooks: keywords of `codebook` for all of them.
-        tuning: keywords of `tune_decoder`.
-        prior: keywords of `train_prior`.
-        samples: keywords of `generate`.
-    """
-
-    recipe: Recipe
-    methods: tuple[Method, ...]
-    codebooks: Mapping[str, Any]
-    tuning: Mapping[str, Any]
-    prior: Mapping[str, Any]
-    samples: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, recipe: str | Path | Recipe, overrides: Iterable[str] = ()) -> Plan:
-        """Sort `key.path=value` into the recipe and the stages, and check all of it.
-
-        Raises:
-            RecipeError: for an unknown key or a wrong value, before anything is written.
-        """
-        from pellucid.build.construct import check_keywords
-        from pellucid.workflows.codebook import codebook
-        from pellucid.workflows.generate import generate
-        from pellucid.workflows.prior import train_prior
-        from pellucid.workflows.tune_decoder import tune_decoder
-
-        of_recipe: list[str] = []
-        given: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
-        for text in overrides:
-            keys, value = parse_override(text)
-            if keys[0] not in given:
-                of_recipe.append(text)
-                continue
-            if len(keys) != 2:
-                expected = f"{keys[0]}.KEY=VALUE"
-                raise RecipeError("cannot read an override", expected=expected, found=text)
-            given[keys[0]][keys[1]] = value
-        methods = _methods(given["codebooks"].pop("methods", METHODS))
-        functions = {
-            "codebooks": codebook,
-            "tuning": tune_decoder,
-            "prior": train_prior,
-            "samples": generate,
-        }
-        checked = {
-            section: check_keywords(
-                functions[section], node, where=section, given=dict.fromkeys(_GIVEN[section])
-            )
-            for section, node in given.items()
-        }
-        start = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-        final = apply_overrides(start, of_recipe)
-        if final.data.get("kind") != "images":
-            raise RecipeError(
-                "a pipeline leads to pictures",
-                where="data.kind",
-                expected="images",
-                found=final.data.get("kind"),
-            )
-        return cls(final, methods, **checked)
-
-    @property
-    def posthoc(self) -> bool:
-        """Whether the model has no codes of its own, so that they are fitted afterwards."""
-        return self.recipe.bottleneck.get("kind") in ("gaussian", "identity")
-
-
-def _methods(value: Any) -> tuple[Method, ...]:
-    from typing import get_args
-
-    from pellucid.codebooks.fitting import Method
-
-    known = get_args(Method)
-    found = (value,) if isinstance(value, str) else tuple(value or ())
-    for method in found:
-        if method not in known:
-            raise unknown_name("method", str(method), known, where="codebooks.methods")
-    if not found:
-        raise RecipeError("there is no codebook to fit", where="codebooks.methods", expected=known)
-    return cast("tuple[Method, ...]", found)
 
 
 def pipeline(
@@ -198,7 +99,8 @@ def _stages(plan: Plan, folder: RunFolder, progress: bool) -> Iterator[Stage]:
 
 def _train(plan: Plan, folder: RunFolder, progress: bool) -> Stage:
     def run() -> None:
-        from pellucid.workflows.train import fit_into, resume
+        from pellucid.workflows.fit_into import fit_into
+        from pellucid.workflows.train import resume
         from pellucid.workflows.treat import require_finished
 
         if (folder.checkpoints / "last").is_dir():
@@ -222,7 +124,7 @@ def _codebooks(plan: Plan, folder: RunFolder, progress: bool) -> Iterator[Stage]
         (folder.latents,),
         lambda: latents(folder.path, progress=progress),
     )
-    for method, name in zip(plan.methods, codebook_names(plan), strict=True):
+    for method, name in zip(plan.methods, plan.codebook_names, strict=True):
         yield Stage(
             f"codebook {name}",
             (folder.model,),
@@ -243,18 +145,10 @@ def _codebooks(plan: Plan, folder: RunFolder, progress: bool) -> Iterator[Stage]
         )
 
 
-def codebook_names(plan: Plan) -> list[str]:
-    """Return the folder names of a plan's codebooks, in the order of its methods."""
-    from pellucid.workflows.codebook import default_name
-
-    source, size = plan.codebooks.get("source", "mean"), plan.codebooks.get("size", 512)
-    return [default_name(method, source, size) for method in plan.methods]
-
-
 def best_codebook(folder: RunFolder, plan: Plan) -> str:
     """Return the codebook whose tuned decoder reconstructs held-out samples best."""
     reached = {}
-    for name in codebook_names(plan):
+    for name in plan.codebook_names:
         tuning = _files(folder, name).read_tuning()
         assert tuning is not None
         reached[name] = tuning["scores"]["psnr_after"]["value"]
@@ -318,7 +212,7 @@ def is_judged(plan: Plan, folder: RunFolder, prior: str) -> bool:
 def _page(plan: Plan, folder: RunFolder, prior: str) -> Stage:
     from pellucid.workflows.generate import INDEX, JUDGEMENT
 
-    names = codebook_names(plan) if plan.posthoc else []
+    names = plan.codebook_names if plan.posthoc else []
     record = folder.prior(prior) / "prior.json"
     reads = [record, folder.evaluation, folder.generated / INDEX]
     if is_judged(plan, folder, prior):

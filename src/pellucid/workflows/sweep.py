@@ -86,7 +86,7 @@ def sweep(
         RunError: when the folder holds another sweep.
         MissingExtraError: without optuna.
     """
-    from pellucid.workflows.train import choose_folder
+    from pellucid.workflows.fit_into import choose_folder
 
     span = parse_span(span) if isinstance(span, str) else span
     start = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -208,7 +208,8 @@ def _finished(path: Path, span: Span, base: Recipe, points: list[dict[str, Any]]
 def _trained(recipe: Recipe, place: Path, *, progress: bool) -> Run:
     """Train a point, or go on with it, or take it as it is."""
     from pellucid.run_folder import RunFolder
-    from pellucid.workflows.train import fit_into, resume
+    from pellucid.workflows.fit_into import fit_into
+    from pellucid.workflows.train import resume
 
     if place.exists() and not (place / "checkpoints" / "last").exists():
         shutil.rmtree(place)  # it ended before anything was worth keeping

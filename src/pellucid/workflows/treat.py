@@ -12,8 +12,8 @@ from pellucid.errors import PellucidError, RunError, unknown_name
 from pellucid.recipe import Recipe, dump_yaml
 from pellucid.run_folder import RunFolder, write_atomically
 from pellucid.workflows.evaluate import evaluate
+from pellucid.workflows.fit_into import choose_folder, fit_into
 from pellucid.workflows.run import Run
-from pellucid.workflows.train import choose_folder, fit_into
 from pellucid.workflows.treatment_page import Chapter, compare_folders, render_treatment
 from pellucid.workflows.treatments import apply_patch, propose
 from pellucid.workflows.treatments.change import Change, changes
