@@ -154,6 +154,25 @@ def test_filters_keep_what_they_say():
     assert kept.isfinite().tolist() == [[False, True, True, True, False]]
 
 
+@pytest.mark.parametrize(
+    ("top_k", "top_p"), [(1, 1.0), (7, 1.0), (None, 0.7), (20, 0.8), (99, 0.9)]
+)
+def test_filters_keep_the_likeliest_codes_and_no_more(top_k, top_p):
+    logits = 2 * torch.randn(40, 60, generator=torch.Generator().manual_seed(0))
+    kept = filtered(logits, top_k=top_k, top_p=top_p)
+    for row, found in zip(logits, kept, strict=True):
+        order = row.argsort(descending=True)[:top_k]
+        p = row[order].softmax(0)
+        slow = order[p.cumsum(0) - p < top_p]
+        assert set(found.isfinite().nonzero().flatten().tolist()) == set(slow.tolist())
+        assert torch.equal(found[slow], row[slow])
+
+
+def test_equally_likely_codes_stay_or_go_together():
+    logits = torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    assert filtered(logits, top_k=2, top_p=1.0).isfinite().tolist() == [[True, False, True, True]]
+
+
 def test_choosing_inverts_the_cumulative_distribution():
     logits = torch.tensor([[0.25, 0.5, 0.0, 0.25]]).log().expand(4, -1)
     noise = torch.tensor([0.01, 0.3, 0.7499, 0.999999])

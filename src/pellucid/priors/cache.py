@@ -1,10 +1,11 @@
 """Keys and values of what was decoded, in memory taken once.
 
-A batched product wants its operands in one piece. So the cache is a dense block that reaches a
-little beyond what is filled, and is laid out anew inside the same memory each time the blocks run
-out, once in `BLOCK` steps. Keys lie transposed, as the product with a query reads them.
+A batched product wants its operands in one piece. So keys and values are dense blocks that reach a
+little beyond what is filled, and are laid out anew, a little larger, each time they are full: into
+a spare piece of memory, while the piece they leave becomes the spare. Keys lie transposed, as the
+product with a query reads them.
 
-Shape letters: N = rows · heads, D channels per head, T positions the block reaches to.
+Shape letters: B sequences, H heads, N = B · H, D channels per head, T positions a block reaches to.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-BLOCK = 32
+BLOCK = 16
+"""Positions by which blocks grow. What is not filled yet is read all the same: a larger step wastes
+reading, a smaller one copying."""
 
 
 class KeyValueCache:
@@ -20,8 +23,8 @@ class KeyValueCache:
 
     Args:
         layers: number of attention layers.
-        rows: sequences decoded together.
-        heads: attention heads.
+        rows: B.
+        heads: H.
         channels: D.
         length: most positions ever.
         dtype: number format.
@@ -39,11 +42,11 @@ class KeyValueCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.rows, self.layers, self.channels = rows * heads, layers, channels
-        self.length = length
-        size = self.rows * channels * length
-        self._keys = torch.zeros(layers, size, dtype=dtype, device=device)
-        self._values = torch.zeros_like(self._keys)
+        self.rows, self.heads, self.channels, self.length = rows, heads, channels, length
+        size = rows * heads * channels * length
+        pieces = torch.empty(2 * layers + 1, size, dtype=dtype, device=device)
+        self._keys, self._values = list(pieces[:layers]), list(pieces[layers:-1])
+        self._spare = pieces[-1]
         self.reach = 0
         self._views: list[tuple[Tensor, Tensor]] = []
 
@@ -52,13 +55,14 @@ class KeyValueCache:
         if position < self.reach:
             return
         before, self.reach = self.reach, min(position - position % BLOCK + BLOCK, self.length)
-        self._views = [self._lay_out(layer, before) for layer in range(self.layers)]
+        self._views = [self._lay_out(layer, before) for layer in range(len(self._keys))]
 
-    def write(self, layer: int, position: int, key_ND: Tensor, value_ND: Tensor) -> None:
-        """Put the keys and values (N, D) of one position in place."""
+    def write(self, layer: int, position: int, key_BHD: Tensor, value_BHD: Tensor) -> None:
+        """Put the keys and values of one position in place."""
         keys_NDT, values_NTD = self._views[layer]
-        keys_NDT[:, :, position] = key_ND
-        values_NTD[:, position] = value_ND
+        split = (self.rows, self.heads)
+        keys_NDT.unflatten(0, split)[..., position] = key_BHD
+        values_NTD.unflatten(0, split)[:, :, position] = value_BHD
 
     def attend(self, layer: int, position: int, query_N1D: Tensor) -> Tensor:
         """Return softmax(q·K)·V over positions 0 … position, (N, 1, D); q is scaled already."""
@@ -69,15 +73,18 @@ class KeyValueCache:
         return torch.bmm(scores_N1T.softmax(-1), values_NTD)
 
     def _lay_out(self, layer: int, before: int) -> tuple[Tensor, Tensor]:
-        old_keys, old_values = (view.clone() for view in self._blocks(layer, before))
-        keys_NDT, values_NTD = self._blocks(layer, self.reach)
-        keys_NDT[:, :, :before] = old_keys
-        values_NTD[:, :before] = old_values
-        values_NTD[:, before:] = 0  # a weight of zero times what lay here must stay zero
-        return keys_NDT, values_NTD
+        keys_DT, values_TD = (self.channels, self.reach), (self.reach, self.channels)
+        old_DT, old_TD = (self.channels, before), (before, self.channels)
+        moved_NDT = self._block(self._spare, keys_DT)
+        moved_NDT[:, :, :before] = self._block(self._keys[layer], old_DT)
+        self._keys[layer], self._spare = self._spare, self._keys[layer]
+        moved_NTD = self._block(self._spare, values_TD)
+        moved_NTD[:, :before] = self._block(self._values[layer], old_TD)
+        moved_NTD[:, before:] = 0  # a weight of zero times what lay here must stay zero
+        self._values[layer], self._spare = self._spare, self._values[layer]
+        return moved_NDT, moved_NTD
 
-    def _blocks(self, layer: int, reach: int) -> tuple[Tensor, Tensor]:
-        used = self.rows * self.channels * reach
-        keys_NDT = self._keys[layer, :used].view(self.rows, self.channels, reach)
-        values_NTD = self._values[layer, :used].view(self.rows, reach, self.channels)
-        return keys_NDT, values_NTD
+    def _block(self, piece: Tensor, sides: tuple[int, int]) -> Tensor:
+        """View the beginning of a piece as N dense matrices."""
+        matrices = self.rows * self.heads
+        return piece[: matrices * sides[0] * sides[1]].view(matrices, *sides)

@@ -115,9 +115,9 @@ class _Layer:
 
     def __call__(self, x_ND: Tensor, cache: KeyValueCache, number: int, position: int) -> Tensor:
         rows, width = x_ND.shape
-        query, key, value = self.to_qkv(self.norm_1(x_ND)).view(rows, 3, width).unbind(1)
-        per_head = (rows * self.heads, 1, width // self.heads)
-        cache.write(number, position, key.reshape(per_head)[:, 0], value.reshape(per_head)[:, 0])
-        mixed = cache.attend(number, position, query.reshape(per_head))
+        qkv = self.to_qkv(self.norm_1(x_ND)).view(rows, 3, self.heads, width // self.heads)
+        query_BHD, key_BHD, value_BHD = qkv.unbind(1)
+        cache.write(number, position, key_BHD, value_BHD)
+        mixed = cache.attend(number, position, query_BHD.reshape(rows * self.heads, 1, -1))
         x_ND = self.out.added_to(x_ND, mixed.view(rows, width))
         return self.down.added_to(x_ND, self.up(self.norm_2(x_ND)))

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,21 +153,27 @@ def choose(logits_BK: Tensor, noise_B: Tensor, drawing: Drawing) -> Tensor:
     cumulative_BK = logits_BK.softmax(1).cumsum(1)
     # scaled by its own last value, which rounding leaves a little off 1: no code is out of reach
     aim_B1 = noise_B[:, None] * cumulative_BK[:, -1:]
-    codes_B = (cumulative_BK <= aim_B1).sum(1)
-    return codes_B.clamp_(max=logits_BK.shape[1] - 1)
+    codes_B1 = torch.searchsorted(cumulative_BK, aim_B1, right=True)
+    return codes_B1[:, 0].clamp_(max=logits_BK.shape[1] - 1)
 
 
 def filtered(logits_BK: Tensor, *, top_k: int | None, top_p: float) -> Tensor:
     """Return logits with all but the kept codes at −∞; the likeliest code is always kept.
 
-    `top_p` keeps the smallest set whose probability reaches it. Source: Holtzman et al. 2020, §3.1.
+    `top_p` keeps the smallest set whose probability reaches it. Codes exactly as likely as the
+    least likely one that is kept are kept too. Source: Holtzman et al. 2020, §3.1.
     """
-    sorted_BK, order_BK = logits_BK.sort(1, descending=True)
-    keep_BK = torch.ones_like(sorted_BK, dtype=torch.bool)
-    if top_k is not None:
-        keep_BK[:, top_k:] = False
+    sorted_BK = _descending(logits_BK)[:, :top_k]
+    last_B1 = sorted_BK[:, -1:]
     if top_p < 1:
-        p_BK = sorted_BK.masked_fill(~keep_BK, -torch.inf).softmax(1)
-        keep_BK &= p_BK.cumsum(1) - p_BK < top_p
-    kept_BK = sorted_BK.masked_fill(~keep_BK, -torch.inf)
-    return torch.empty_like(logits_BK).scatter_(1, order_BK, kept_BK)
+        p_BK = sorted_BK.softmax(1)
+        kept_B1 = (p_BK.cumsum(1) - p_BK < top_p).sum(1, keepdim=True)
+        last_B1 = sorted_BK.gather(1, kept_B1.clamp_(min=1) - 1)
+    return logits_BK.masked_fill(logits_BK < last_B1, -torch.inf)
+
+
+def _descending(logits_BK: Tensor) -> Tensor:
+    """Sort every row; which code stands where is not asked, and that is what sorting costs."""
+    if logits_BK.device.type != "cpu":
+        return logits_BK.sort(1, descending=True).values
+    return torch.from_numpy(np.sort(logits_BK.detach().float().numpy(), 1)).flip(1)
