@@ -100,7 +100,7 @@ def evaluate_stacks(
         precision=resolve_precision(reconstruct.device, precision),
         judged=judge.words,
         metrics=all_metrics(measured, live, hidden, draws),
-        markers=by_marker(names, measured, references, live, hidden, draws),
+        markers=by_marker(names, measured, references.nonzero_C, live, hidden, draws),
         references={
             name: StackReference(errors.summary(live, **draws), *references.told(name))
             for name, errors in measured.references.items()
@@ -111,7 +111,11 @@ def evaluate_stacks(
         },
         latent=measured.latent.to_json(numbers, **draws),
         codes=measured.latent.codes_json(),
-        remarks=remarks(names, live, references.tiles),
+        remarks=remarks(
+            names,
+            live,
+            f"references are fitted on {references.tiles} training tiles, augmented as in training",
+        ),
         samples=measured.samples(held_out_set, indices, live, references.std_C),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -72,6 +72,33 @@ def save_markers(
         "reconstruction": judge(judge.counts(reconstruct(x)[0].cpu(), scale)),
         linear: answers[linear],
     }
+    write_mosaics(folder, columns, result, count, shown, kind="stacks", what="tiles")
+
+
+def write_mosaics(
+    folder: RunFolder,
+    columns: Mapping[str, Tensor],
+    result: StackEvaluation,
+    count: int,
+    shown: Sequence[str] | None,
+    *,
+    kind: str,
+    what: str,
+) -> None:
+    """Write the mosaics of judged pictures, and the index of them.
+
+    Args:
+        folder: of the run.
+        columns: "original", "reconstruction" and a reference by its name → (N, C, H, W).
+        result: of the model on these samples.
+        count: how many markers.
+        shown: names of the markers to draw, if all are there; else a spread from best to worst.
+        kind: of the index.
+        what: the pictures are, in words.
+
+    Raises:
+        RunError: when a file cannot be written.
+    """
     names = [marker["name"] for marker in result.markers]
     markers, how = _markers(result, count, shown)
     samples = []
@@ -85,13 +112,14 @@ def save_markers(
             mosaic = _mosaic(values[rows, channel], low, max(high, low + 1e-6))
             write_atomically(folder.reconstructions / files[column], _png(mosaic))
         marker = result.markers[channel]
-        r2 = {"reconstruction": marker["r2"], linear: marker["references"][linear]}
+        beside = {name: r2 for name, r2 in marker["references"].items() if name in columns}
+        r2 = {"reconstruction": marker["r2"], **beside}
         samples.append({"name": name, "digest": name, "files": files, "r2": r2})
     index = {
-        "kind": "stacks",
+        "kind": kind,
         "columns": list(columns),
         "selection": f"{len(markers)} of {sum(m['live'] for m in result.markers)} live markers, "
-        f"{how}; of each, held-out tiles from the half that holds most of it",
+        f"{how}; of each, held-out {what} from the half that holds most of it",
         "samples": samples,
     }
     folder.write_json(folder.reconstructions / "index.json", index)

@@ -6,6 +6,7 @@ Shape letters: N tiles, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,54 @@ from pellucid.evaluation.stack_references import FittedReferences, Judge
 from pellucid.metrics.markers import MarkerErrors
 
 
-class TilePass:
-    """Accumulate what one pass over the tiles measures."""
+class MarkerPass:
+    """Accumulate what one pass over held-out tiles or cells measures.
 
-    def __init__(self, reconstruct: Reconstructor, judge: Judge, channels: int) -> None:
+    Args:
+        reconstruct: the model.
+        judge: what is judged.
+        channels: how many markers.
+        cells: rows are cells, which have no neighbours; else tiles.
+    """
+
+    def __init__(
+        self, reconstruct: Reconstructor, judge: Judge, channels: int, *, cells: bool = False
+    ) -> None:
         self.reconstruct, self.judge = reconstruct, judge
-        self.model = MarkerErrors(cosine=channels > 1)
-        self.counts = MarkerErrors(cosine=False)
+        self.model = MarkerErrors(cosine=channels > 1, cells=cells)
+        self.counts = MarkerErrors(cosine=False, cells=cells)
         self.references: dict[str, MarkerErrors] = {}
         self.latent = LatentCost(reconstruct.autoencoder.bottleneck.bits_per_position)
         self.digests: list[str] = []
         self._nonzero: list[Tensor] = []
+
+    def compare(
+        self,
+        answered_BCP: Tensor,
+        raw_BCP: Tensor,
+        answers: Mapping[str, Tensor],
+        groups: Sequence[str],
+    ) -> None:
+        """Set the model's counts, and the references' judged answers, beside what was there."""
+        judged = self.judge(raw_BCP)
+        self.model.update(self.judge(answered_BCP), judged, groups)
+        self.counts.update(answered_BCP, raw_BCP, groups)
+        for name, answer in answers.items():
+            found = self.references.setdefault(
+                name, MarkerErrors(cosine=self.model.cosine, cells=self.model.cells)
+            )
+            found.update(answer, judged, groups)
+        self._nonzero.append((raw_BCP != 0).float().flatten(2).mean(2))
+        self.digests += [hashlib.blake2b(t.numpy().tobytes(), digest_size=8).hexdigest()
+                         for t in raw_BCP]  # fmt: skip
+
+    def nonzero_C(self) -> np.ndarray:
+        """Return the share of held-out pixels that are not zero."""
+        return torch.cat(self._nonzero).mean(0).numpy()
+
+
+class TilePass(MarkerPass):
+    """Accumulate what one pass over the tiles measures."""
 
     def update(self, split: TileSplit, chosen: list[int], references: FittedReferences) -> None:
         """Measure some tiles by the model and by every reference."""
@@ -39,20 +77,8 @@ class TilePass:
         groups = [str(split.groups[int(split.places[index, 0])]) for index in chosen]
         y, latent = self.reconstruct(x)
         answered = self.judge.counts(y.cpu(), scale)
-        judged = self.judge(raw)
-        self.model.update(self.judge(answered), judged, groups)
-        self.counts.update(answered, raw, groups)
-        for name, answer in references.reconstruct(judged).items():
-            found = self.references.setdefault(name, MarkerErrors(cosine=self.model.cosine))
-            found.update(answer, judged, groups)
-        self._nonzero.append((raw != 0).float().mean((2, 3)))
-        self.digests += [hashlib.blake2b(t.numpy().tobytes(), digest_size=8).hexdigest()
-                         for t in raw]  # fmt: skip
+        self.compare(answered, raw, references.reconstruct(self.judge(raw)), groups)
         self.latent.update(latent, groups)
-
-    def nonzero_C(self) -> np.ndarray:
-        """Return the share of held-out pixels that are not zero."""
-        return torch.cat(self._nonzero).mean(0).numpy()
 
     def samples(
         self, split: TileSplit, indices: list[int], live: list[int], std_C: Tensor

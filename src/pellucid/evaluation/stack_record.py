@@ -47,6 +47,7 @@ class StackEvaluation:
         codes: {"levels": …}, or empty.
         remarks: what else a reader must know.
         samples: columns over the tiles: index, name, group, digest, fvu. What `compare` pairs.
+        kind: "stacks", or "cells" where windows of cells were measured.
     """
 
     split: str
@@ -61,9 +62,10 @@ class StackEvaluation:
     codes: dict[str, Any]
     remarks: tuple[str, ...]
     samples: dict[str, list[Any]]
+    kind: str = "stacks"
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dictionaries, lists and numbers; "kind" tells it from an image's."""
+        """Return plain dictionaries, lists and numbers; "kind" tells what was measured."""
         node = dataclasses.asdict(self)
         node["references"] = {name: one.to_json() for name, one in self.references.items()}
-        return {"kind": "stacks", **node}
+        return node

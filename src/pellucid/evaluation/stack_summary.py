@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import DataError
-from pellucid.evaluation.stack_pass import TilePass
-from pellucid.evaluation.stack_references import FittedReferences
+from pellucid.evaluation.stack_pass import MarkerPass
 from pellucid.metrics.markers import MarkerTable
 from pellucid.records import MetricValue
 
@@ -43,7 +42,7 @@ def live_markers(train_C: np.ndarray, held_C: np.ndarray, names: Sequence[str]) 
 
 
 def all_metrics(
-    measured: TilePass, live: list[int], hidden: dict[int, float], draws: dict[str, int]
+    measured: MarkerPass, live: list[int], hidden: dict[int, float], draws: dict[str, int]
 ) -> dict[str, MetricValue]:
     """Return every metric: fidelity over live markers, rate, codes.
 
@@ -71,8 +70,8 @@ def all_metrics(
 
 def by_marker(
     names: Sequence[str],
-    measured: TilePass,
-    references: FittedReferences,
+    measured: MarkerPass,
+    nonzero_train_C: np.ndarray,
     live: list[int],
     hidden: dict[int, float],
     draws: dict[str, int],
@@ -86,13 +85,13 @@ def by_marker(
         {
             "name": name,
             "live": place in live,
-            "nonzero_train": float(references.nonzero_C[place]),
+            "nonzero_train": float(nonzero_train_C[place]),
             "nonzero_held_out": float(held[place]),
             "r2": float(table.r2[place]),
             "r2_low": float(table.r2_low[place]) if place in live else None,
             "r2_high": float(table.r2_high[place]) if place in live else None,
             "pearson": float(table.pearson[place]),
-            "gradient": float(table.gradient[place]),
+            "gradient": None if measured.model.cells else float(table.gradient[place]),
             "r2_counts": float(counts[place]),
             "masked_r2": hidden.get(place),
             "references": {key: float(r2[place]) for key, r2 in beside.items()},
@@ -101,10 +100,10 @@ def by_marker(
     ]
 
 
-def remarks(names: Sequence[str], live: list[int], tiles: int) -> tuple[str, ...]:
-    """Return what else a reader must know."""
+def remarks(names: Sequence[str], live: list[int], *further: str) -> tuple[str, ...]:
+    """Return what else a reader must know: what is said already, and what is not judged."""
     sparse = [name for place, name in enumerate(names) if place not in live]
-    found = [f"references are fitted on {tiles} training tiles, augmented as in training"]
+    found = [*further]
     if sparse:
         found.append(
             f"{len(sparse)} markers are fed but too sparse to be judged (below {LIVE:.0%} not "

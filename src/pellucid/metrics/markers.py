@@ -49,10 +49,11 @@ class MarkerErrors:
 
     Args:
         cosine: also measure the cosine between pixels' marker vectors; needs two channels.
+        cells: what comes are single cells (B, C, 1), which have no gradient to compare.
     """
 
-    def __init__(self, *, cosine: bool = True) -> None:
-        self.cosine = cosine
+    def __init__(self, *, cosine: bool = True, cells: bool = False) -> None:
+        self.cosine, self.cells = cosine, cells
         self._sums: list[Tensor] = []
         self._cosines: list[Tensor] = []
         self.groups: list[str] = []
@@ -68,7 +69,9 @@ class MarkerErrors:
             raise PellucidError("the reconstructions hold NaN or infinity", where="MarkerErrors")
         y, x = x_hat_BCHW.double().flatten(2), x_BCHW.double().flatten(2)
         edges = [
-            sum(part.abs().double().flatten(2).sum(2) for part in spatial_gradient(image))
+            torch.zeros_like(x[..., 0])
+            if self.cells
+            else sum(part.abs().double().flatten(2).sum(2) for part in spatial_gradient(image))
             / x.shape[2]
             for image in (x_hat_BCHW - x_BCHW, x_BCHW)
         ]
@@ -124,6 +127,8 @@ class MarkerErrors:
         over = f"over {len(chosen)} live markers; interval over {n} blocks or regions"
         found = {}
         for name, (statistic, words) in _SUMMARIES.items():
+            if self.cells and name == "gradient_error":
+                continue
             value = float(statistic(whole[chosen]))
             ends = interval_of(value, statistic(draws[:, chosen]), n=n)
             found[name] = MetricValue(value, "1", ends.low, ends.high, n, f"{words} {over}")
@@ -131,7 +136,8 @@ class MarkerErrors:
             cosine = torch.cat(self._cosines).numpy()
             means, n = resample_means(cosine[:, None], self.groups, resamples=resamples, seed=seed)
             ends = interval_of(float(cosine.mean()), means[:, 0], n=n)
-            words = "mean over pixels with a signal of the cosine between marker vectors"
+            what = "cells" if self.cells else "pixels"
+            words = f"mean over {what} with a signal of the cosine between marker vectors"
             found["cosine"] = MetricValue(ends.value, "1", ends.low, ends.high, n, words)
         return found
 

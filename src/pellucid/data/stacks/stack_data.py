@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from pellucid.data.splits import Fractions
 from pellucid.data.stacks.dividing import Divided, Division, counts, divide
@@ -22,7 +21,14 @@ from pellucid.data.stacks.report import StackReport, describe
 from pellucid.data.stacks.store import Store
 from pellucid.data.stacks.survey import Survey, survey
 from pellucid.data.stacks.tiles import TileAugmentation, TileSplit
-from pellucid.data.stacks.usable import live_channels, training_pixels, usable_regions
+from pellucid.data.stacks.usable import (
+    dead_in_words,
+    fitted_chain,
+    live_channels,
+    remarks_on,
+    training_pixels,
+    usable_regions,
+)
 from pellucid.errors import DataError
 
 
@@ -114,7 +120,7 @@ class StackData:
         dead = {stacks.channels[i]: why for i, why in dead_channels(pixels_NC).items()}
         kept = live_channels(stacks, dead, asked=channels is not None)
         self.names, self.channels = tuple(stacks.channels[i] for i in kept), len(kept)
-        self.normaliser = _fitted(normaliser, pixels_NC[:, kept], self.names)
+        self.normaliser = fitted_chain(normaliser, pixels_NC[:, kept], self.names)
         self.report = self._described(stacks, found, skipped, dead, divided, count=len(usable))
         store = every if len(kept) == len(stacks.channels) else Store(
             stacks.regions, kept, hot_pixels=hot_pixels, cache_bytes=cache
@@ -139,7 +145,7 @@ class StackData:
             found,
             masks=len(find_masks(stacks.root, stacks.regions)),
             skipped=skipped,
-            dead=_said(dead, found),
+            dead=dead_in_words(dead, found),
             used=self.names,
         )
         return dataclasses.replace(
@@ -148,7 +154,7 @@ class StackData:
             split_by=divided.by,
             splits=counts(divided.split_of),
             normalisation=tuple(self.normaliser.describe()),
-            remarks=(*stacks.remarks, *_remarks(dead)),
+            remarks=(*stacks.remarks, *remarks_on(dead)),
         )
 
 
@@ -186,35 +192,6 @@ class _SplitBuilder:
         table = np.array(places * repeats, np.int64).reshape(-1, 3)
         groups = [self.divided.groups[i] for i in chosen]
         return TileSplit(self.store, self.chain, blocks, table, groups, self.size, augmentation)
-
-
-def _fitted(chain: Chain, pixels_NC: np.ndarray, names: tuple[str, ...]) -> Chain:
-    if not chain.channels:
-        return chain.fit(torch.from_numpy(np.ascontiguousarray(pixels_NC)), names)
-    if chain.channels != names:
-        raise DataError(
-            "the normaliser belongs to other channels",
-            where="data.channels",
-            expected=", ".join(chain.channels),
-            found=", ".join(names),
-        )
-    return chain
-
-
-def _said(dead: Mapping[str, str], found: Survey) -> dict[str, str]:
-    """Add "in the training part" where the channel lives elsewhere."""
-    varies = dict(zip(found.channels, found.high_RC.max(0) > found.low_RC.min(0), strict=True))
-    return {
-        name: f"{why} in the training part" if varies[name] and "near" not in why else why
-        for name, why in dead.items()
-    }
-
-
-def _remarks(dead: Mapping[str, str]) -> tuple[str, ...]:
-    if not dead:
-        return ()
-    names = ", ".join(f"{name} ({why})" for name, why in dead.items())
-    return (f"{len(dead)} channels are not fed: {names}",)
 
 
 def _check(

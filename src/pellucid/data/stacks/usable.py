@@ -1,4 +1,4 @@
-"""What of a set of stacks can be used: regions, training pixels, and the channels alive in them.
+"""What of a set of stacks can be used: regions, training pixels, the channels alive in them.
 
 Shape letters: R regions, N pixels, C channels.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from pellucid.data.stacks.dividing import Divided
 from pellucid.data.stacks.listing import Skip, Stacks
 from pellucid.data.stacks.liveness import empty_regions
+from pellucid.data.stacks.normalisers import Chain
 from pellucid.data.stacks.store import Store
 from pellucid.data.stacks.survey import Survey
 from pellucid.errors import DataError
@@ -99,6 +101,37 @@ def live_channels(stacks: Stacks, dead: Mapping[str, str], *, asked: bool) -> li
             found=", ".join(f"{name}: {why}" for name, why in list(dead.items())[:4]),
         )
     return kept
+
+
+def fitted_chain(chain: Chain, pixels_NC: np.ndarray, names: tuple[str, ...]) -> Chain:
+    """Fit an unfitted chain on (N, C) training values; a fitted one must have these channels."""
+    if not chain.channels:
+        return chain.fit(torch.from_numpy(np.ascontiguousarray(pixels_NC)), names)
+    if chain.channels != names:
+        raise DataError(
+            "the normaliser belongs to other channels",
+            where="data.channels",
+            expected=", ".join(chain.channels),
+            found=", ".join(names),
+        )
+    return chain
+
+
+def dead_in_words(dead: Mapping[str, str], found: Survey) -> dict[str, str]:
+    """Add "in the training part" where the channel lives elsewhere."""
+    varies = dict(zip(found.channels, found.high_RC.max(0) > found.low_RC.min(0), strict=True))
+    return {
+        name: f"{why} in the training part" if varies[name] and "near" not in why else why
+        for name, why in dead.items()
+    }
+
+
+def remarks_on(dead: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one sentence about the channels that are not fed."""
+    if not dead:
+        return ()
+    names = ", ".join(f"{name} ({why})" for name, why in dead.items())
+    return (f"{len(dead)} channels are not fed: {names}",)
 
 
 def _nothing_usable(stacks: Stacks, skipped: Sequence[Skip], size: int) -> DataError:
