@@ -24,6 +24,8 @@ class Latent:
         quantized: (B, C, P...) what the decoder receives when codes are used, or None.
         pose: what a permuter did to the input, (B, 8) or (B, slots, nodes), or None; side
             information that puts x̂ back into the input's order.
+        told: what the decoder is told of the input and nothing codes, e.g. where its cells lie, or
+            None.
     """
 
     mean: Tensor
@@ -31,6 +33,7 @@ class Latent:
     codes: Tensor | None = None
     quantized: Tensor | None = None
     pose: Tensor | None = None
+    told: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)

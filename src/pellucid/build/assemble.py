@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from pellucid.bottlenecks import BOTTLENECKS
+from pellucid.build.cells import assemble_cells, is_cells
 from pellucid.build.construct import call, check_keywords, construct
-from pellucid.build.stacks import build_normaliser
-from pellucid.data import DATA, AudioData, ImageData, StackData
+from pellucid.build.stacks import NORMALISED, build_normaliser, reads_stacks
+from pellucid.data import DATA, AudioData, CellData, ImageData, StackData
 from pellucid.data.stacks.normalisers import Chain
 from pellucid.errors import PellucidError, RecipeError, unknown_name
 from pellucid.functional.value_range import ValueRange
@@ -34,7 +35,8 @@ class DataFacts:
 
     Args:
         channels: image or audio channels.
-        size: side of a training crop in pixels, or its length in samples.
+        size: side of a training crop in pixels, or its length in samples; 1 where samples have no
+            fixed size (windows of cells).
         value_range: the range the model works in; None where values have none (stacks).
         axes: position axes: 2 for images, 1 for waveforms.
         sample_rate: in hertz, or None for images.
@@ -56,7 +58,7 @@ def data_facts(recipe: Recipe) -> DataFacts:
     node = {key: value for key, value in recipe.data.items() if key != "kind"}
     component = _component(recipe.data, DATA, "data")
     given: dict[str, Any] = {"seed": recipe.seed}
-    if component is StackData:
+    if component in NORMALISED:
         given["normaliser"] = build_normaliser(node.pop("normalise", None))
     keywords = check_keywords(component, node, where="data", given=given)
     defaults = {
@@ -64,14 +66,14 @@ def data_facts(recipe: Recipe) -> DataFacts:
         for name, parameter in inspect.signature(component).parameters.items()
     }
     merged = {**defaults, **keywords}
-    if component is StackData:
+    if component in NORMALISED:
         if merged["channels"] is None:
             raise RecipeError(
                 "the channels of these stacks are not known yet",
                 where="data.channels",
                 expected="a list of names, as the recipe of a run has, or open data",
             )
-        return DataFacts(len(merged["channels"]), merged["size"], None)
+        return DataFacts(len(merged["channels"]), merged.get("size", 1), None)
     value_range = ValueRange(*merged["value_range"])
     if component is AudioData:
         rate = merged["sample_rate"]
@@ -84,7 +86,7 @@ def build_data(
     *,
     splits: Mapping[str, Any] | None = None,
     normaliser: Chain | None = None,
-) -> ImageData | AudioData | StackData:
+) -> ImageData | AudioData | StackData | CellData:
     """Open the data of a recipe.
 
     Args:
@@ -98,7 +100,7 @@ def build_data(
     """
     given: dict[str, Any] = {"seed": recipe.seed, "splits": splits}
     node = dict(recipe.data)
-    if node.get("kind") == "stacks":
+    if reads_stacks(recipe):
         steps = node.pop("normalise", None)
         given["normaliser"] = build_normaliser(steps) if normaliser is None else normaliser
     return construct("kind of data", DATA, node, where="data", given=given)
@@ -118,6 +120,8 @@ def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder
     facts = data_facts(recipe)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
+        if is_cells(recipe):
+            return assemble_cells(recipe, facts.channels)
         encoder: Any = construct(
             "encoder",
             ENCODERS,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.build.construct import construct
+from pellucid.data.stacks.cell_data import CellData
 from pellucid.data.stacks.normalisers import NORMALISERS, Chain, Step
 from pellucid.data.stacks.stack_data import StackData
 from pellucid.errors import RecipeError
@@ -15,9 +16,13 @@ DEFAULT = ({"kind": "arcsinh"}, {"kind": "zscore"})
 """What stacks without `data.normalise` get: the field's most common choice."""
 
 
-def is_stacks(recipe: Recipe) -> bool:
-    """Say whether a recipe reads stacks."""
-    return recipe.data.get("kind") == "stacks"
+NORMALISED = (StackData, CellData)
+"""Kinds of data with `data.normalise`, and channels that are known once the data is open."""
+
+
+def reads_stacks(recipe: Recipe) -> bool:
+    """Say whether a recipe reads stacks: in tiles, or the cells in them."""
+    return recipe.data.get("kind") in ("stacks", "cells")
 
 
 def build_normaliser(nodes: Sequence[Mapping[str, Any]] | None) -> Chain:
@@ -46,10 +51,10 @@ def build_normaliser(nodes: Sequence[Mapping[str, Any]] | None) -> Chain:
 
 def settled(recipe: Recipe, data: Any) -> Recipe:
     """Return the recipe with the channels that its open data (or a list of names) feeds."""
-    names = data.names if isinstance(data, StackData) else data
+    names = data.names if isinstance(data, NORMALISED) else data
     return recipe.model_copy(update={"data": {**recipe.data, "channels": list(names)}})
 
 
 def needs_settling(recipe: Recipe) -> bool:
     """Say whether the channels of a recipe are known only once its data is open."""
-    return is_stacks(recipe) and recipe.data.get("channels") is None
+    return reads_stacks(recipe) and recipe.data.get("channels") is None

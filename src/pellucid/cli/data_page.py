@@ -84,6 +84,7 @@ def _stack_rows(report: Mapping[str, Any]) -> dict[str, object]:
         "slides": _counts(report["slides"]),
         "patients": _counts(report["patients"]),
         "cell masks": f"{report['masks']} regions" if report["masks"] else "",
+        "cells": f"{report['cells']:,}" if report["cells"] else "",
         "channels": f"{len(report['channels'])}, of which {live} vary",
         "scale spread": f"{number(spread)}-fold between the stds of channels" if spread else "",
         "follow each other": "; ".join(

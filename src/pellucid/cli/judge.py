@@ -129,7 +129,7 @@ def print_run(run: Run, as_json: bool) -> None:
     table(("metric", "value (95 %)", "n"), rows, title=f"{run.path} on {evaluation['split']}")
     if evaluation.get("kind") == "audio":
         _print_codecs(evaluation)
-    elif evaluation.get("kind") == "stacks":
+    elif evaluation.get("kind") in ("stacks", "cells"):
         _print_markers(evaluation)
     else:
         _print_references(evaluation)

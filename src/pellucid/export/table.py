@@ -80,7 +80,7 @@ class FeatureTable:
             raise RunError("these features lack a layer", expected=", ".join(names), found=name)
         if self.x is None:
             return self.maps[name]
-        own = [i for i, column in enumerate(self.columns) if column.startswith(f"{name}.c")]
+        own = [i for i, column in enumerate(self.columns) if column.startswith(f"{name}.")]
         return self.x[:, own[0] : own[-1] + 1]
 
     def require_model(self, model: str, *, run: object, where: object = None) -> FeatureTable:

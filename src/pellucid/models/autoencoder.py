@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pellucid.bottlenecks.contract import Bottleneck
+from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.errors import PellucidError, RecipeError
 from pellucid.nn.permuters.contract import Arranged, Permuter
 from pellucid.records import Latent, Penalty
@@ -76,8 +76,8 @@ class Autoencoder(nn.Module):
         """Reconstruct a batch; in train mode the bottleneck samples and updates its statistics."""
         arranged = self.arrange(x)
         h = self.encoder(arranged.x)
-        out = self.bottleneck(h)
-        x_hat = self._restored(self.decoder(out.z), arranged.pose)
+        out = self.squeezed(h, arranged.x)
+        x_hat = self._restored(self.written(out.z, out.latent.told), arranged.pose)
         return AutoencoderOutput(
             x_hat,
             out.z,
@@ -86,6 +86,20 @@ class Autoencoder(nn.Module):
             out.metrics | arranged.metrics,
             h,
         )
+
+    def squeezed(self, h: Tensor, x: Tensor) -> BottleneckOutput:
+        """Return what the bottleneck makes of features of (arranged) x."""
+        del x
+        return self.bottleneck(h)
+
+    def written(self, z: Tensor, told: Tensor | None) -> Tensor:
+        """Return x_hat of what the decoder receives and is told, in canonical order."""
+        del told
+        return self.decoder(z)
+
+    def compared(self, x_hat: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what an objective compares: both as they are, where every element counts."""
+        return x_hat, target
 
     def arrange(self, x: Tensor) -> Arranged:
         """Return x in canonical order, in its own precision; x itself without a permuter."""
@@ -101,7 +115,7 @@ class Autoencoder(nn.Module):
         """
         with evaluating(self):
             arranged = self.arrange(x)
-            latent = self.bottleneck(self.encoder(arranged.x)).latent
+            latent = self.squeezed(self.encoder(arranged.x), arranged.x).latent
         return latent if arranged.pose is None else dataclasses.replace(latent, pose=arranged.pose)
 
     def decode(self, z: Latent | Tensor) -> Tensor:
@@ -111,11 +125,12 @@ class Autoencoder(nn.Module):
             z: a `Latent`, or a tensor (B, out_channels, P...) in the decoder's space. Only a
                 `Latent` knows its pose; a bare tensor comes out in canonical order.
         """
-        pose = None
+        pose = told = None
         if isinstance(z, Latent):
-            z, pose = z.mean if z.quantized is None else z.quantized, z.pose
+            pose, told = z.pose, z.told
+            z = z.mean if z.quantized is None else z.quantized
         with evaluating(self):
-            return self._restored(self.decoder(z), pose)
+            return self._restored(self.written(z, told), pose)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return the reconstruction of integer codes (B, P...[, L]).

@@ -112,7 +112,7 @@ class GraphAutoencoder(nn.Module):
             metrics |= {f"tokens.{name}": value for name, value in out.metrics.items()}
         if self.node_bottleneck is not None:
             out = self.node_bottleneck(nodes_BNW[graph.mask_BN])
-            nodes = _scattered(out.z, graph.mask_BN)
+            nodes = scattered(out.z, graph.mask_BN)
             penalties |= {f"nodes.{name}": value for name, value in out.penalties.items()}
             metrics |= {f"nodes.{name}": value for name, value in out.metrics.items()}
         latents = GraphLatents(tokens, nodes)
@@ -129,7 +129,7 @@ class GraphAutoencoder(nn.Module):
                 tokens = self.bottleneck(tokens_BTW.transpose(1, 2)).z
             if self.node_bottleneck is not None:
                 z = self.node_bottleneck(nodes_BNW[graph.mask_BN]).z
-                nodes = _scattered(z, graph.mask_BN)
+                nodes = scattered(z, graph.mask_BN)
             return GraphLatents(tokens, nodes)
         finally:
             self.train(training)
@@ -139,7 +139,7 @@ class GraphAutoencoder(nn.Module):
         return self.decoder(latents.joined(), places.positions_BN2, places.mask_BN).float()
 
 
-def _scattered(z_ED: Tensor, mask_BN: Tensor) -> Tensor:
+def scattered(z_ED: Tensor, mask_BN: Tensor) -> Tensor:
     """Return (B, D, N): rows back at their nodes, zero where there is none."""
     full = z_ED.new_zeros(*mask_BN.shape, z_ED.shape[1])
     return full.masked_scatter(mask_BN[..., None], z_ED).transpose(1, 2)

@@ -52,7 +52,13 @@ class RunContents:
     @property
     def is_stacks(self) -> bool:
         """Whether the run is of multiplexed stacks."""
-        return "stacks" in (part(self.data, "kind"), part(self.evaluation, "kind"))
+        kinds = (part(self.data, "kind"), part(self.evaluation, "kind"))
+        return "stacks" in kinds or self.is_cells
+
+    @property
+    def is_cells(self) -> bool:
+        """Whether the samples of a run of stacks are windows of cells."""
+        return bool(part(self.data, "cells")) or part(self.evaluation, "kind") == "cells"
 
     @property
     def kept_step(self) -> float | None:

@@ -22,13 +22,16 @@ class Forward:
 
     Args:
         output: the autoencoder's output.
-        x_hat: the reconstruction in float32, the tensor that the objective saw.
+        x_hat: the reconstruction in float32, the tensor that the objective saw; of graphs, the
+            rows of real nodes.
+        target: what it was compared with.
         objective: total and terms.
         contest: what the discriminator made of it, or None where none plays.
     """
 
     output: AutoencoderOutput
     x_hat: Tensor
+    target: Tensor
     objective: ObjectiveOutput
     contest: Contest | None = None
 
@@ -57,11 +60,11 @@ def run_forward(
     x = batch["x"]
     with autocast_for(x.device, precision):
         output = autoencoder(x)
-    x_hat = output.x_hat.float()
-    contest = None if rival is None else rival(x_hat, batch["target"])
+    x_hat, target = autoencoder.compared(output.x_hat.float(), batch["target"])
+    contest = None if rival is None else rival(x_hat, target)
     asked, adaptive = (None, None) if contest is None else (contest.terms, contest.adaptive)
-    total = objective(x_hat, batch["target"], output.penalties, asked, adaptive=adaptive)
-    return Forward(output, x_hat, total, contest)
+    total = objective(x_hat, target, output.penalties, asked, adaptive=adaptive)
+    return Forward(output, x_hat, target, total, contest)
 
 
 def named_scalars(forward: Forward) -> dict[str, Tensor]:

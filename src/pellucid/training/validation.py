@@ -58,7 +58,7 @@ def validate(
                 module.autoencoder, module.objective, batch, precision=module.compute
             )
             values = named_scalars(forward)
-            values |= fidelity(forward.x_hat, batch["target"], value_range)
+            values |= fidelity(forward.x_hat, forward.target, value_range)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0) + value.double() * weight
             counted += weight

@@ -13,6 +13,7 @@ import torch
 
 from pellucid.bitstream import ContextTables
 from pellucid.build.assemble import build_autoencoder
+from pellucid.build.stacks import reads_stacks
 from pellucid.models.picture import encode_picture
 from pellucid.run_folder import write_atomically
 from pellucid.workflows.coder import Coder
@@ -20,7 +21,7 @@ from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
 
 if TYPE_CHECKING:
-    from pellucid.data import AudioData, ImageData, StackData
+    from pellucid.data import AudioData, CellData, ImageData, StackData
 
 MOST_CODES = 4096
 """Tables of larger codebooks would hardly be filled, and their fit grows with the square."""
@@ -31,7 +32,7 @@ IMAGES = 512
 def fit_code_tables(
     run: str | Path | Run,
     *,
-    data: ImageData | AudioData | StackData | None = None,
+    data: ImageData | AudioData | StackData | CellData | None = None,
     minutes: float = MINUTES,
     images: int = IMAGES,
     progress: bool = True,
@@ -61,7 +62,7 @@ def fit_code_tables(
     opened = Run.open(run)
     if not 0 < (build_autoencoder(opened.recipe).bottleneck.codebook_size or 0) <= MOST_CODES:
         return None
-    if opened.recipe.data.get("kind") == "stacks":
+    if reads_stacks(opened.recipe):
         return None
     coder = Coder.open(opened)
     if torch.cuda.is_available():

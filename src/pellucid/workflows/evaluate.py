@@ -76,6 +76,7 @@ def evaluate(
         RecipeError: for an unknown codec.
         MissingExtraError: when a codec of `against` is not installed.
     """
+    from pellucid.build.cells import is_cells
     from pellucid.workflows.progress import progress_bar
 
     opened = Run.open(run)
@@ -102,7 +103,7 @@ def evaluate(
             progress=report_progress,
             **keywords,
         )
-    if recipe.permuter is not None:
+    if recipe.permuter is not None and not is_cells(recipe):
         _add_symmetry(opened, data, split, folder)
     return folder.read_json(folder.evaluation)
 
@@ -142,6 +143,10 @@ def measurement_of(recipe: Recipe) -> Callable[..., Any]:
         from pellucid.evaluation.evaluate_stacks import evaluate_stacks
 
         return evaluate_stacks
+    if recipe.data.get("kind") == "cells":
+        from pellucid.evaluation.evaluate_cells import evaluate_cells
+
+        return evaluate_cells
     from pellucid.evaluation.evaluate import evaluate as evaluate_images
 
     return evaluate_images
@@ -155,9 +160,11 @@ def _sets(data: Any, split: str, *, audio: bool) -> tuple[Any, ...]:
 
 def _facts(run: Run, data: Any) -> dict[str, Any]:
     """Return what the run and its data decide."""
+    from pellucid.build.stacks import reads_stacks
+
     if _is_audio(run.recipe):
         return {"sample_rate": data.sample_rate, "tables": _tables(run)}
-    if run.recipe.data.get("kind") == "stacks":
+    if reads_stacks(run.recipe):
         return {"names": data.names}
     from pellucid.build.assemble import squared_error_kl_weight
 

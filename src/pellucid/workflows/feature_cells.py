@@ -39,7 +39,7 @@ def write_cells(
     mask's number of the cell, its area and centroid. A region is held in memory as a whole.
 
     Args:
-        run: of stacks.
+        run: of stacks, or of cells: then rows are those of `write_features`, per cell.
         path: a file or folder of stacks with the run's channels; masks lie in a folder mask… below
             or beside it. None takes the stacks the run was trained on.
         layers: maps by name.
@@ -54,13 +54,18 @@ def write_cells(
         DataError: when the run is not of stacks, there are no masks, or a mask does not fit.
         RunError: when the run has no weights or no normaliser.
     """
+    from pellucid.build.cells import is_cells
     from pellucid.data.stacks import read_mask
     from pellucid.export.files import format_of, write_table
     from pellucid.export.staging import Staging
     from pellucid.models.layers import FeatureExtractor
-    from pellucid.workflows.features import summary
+    from pellucid.workflows.feature_windows import per_cell_layers
+    from pellucid.workflows.features import summary, write_features
 
     opened, target = Run.open(run), Path(out)
+    if is_cells(opened.recipe):
+        per_cell = per_cell_layers(opened, layers)
+        return write_features(opened, path, layers=per_cell, out=out, to=to, progress=progress)
     if opened.recipe.data.get("kind") != "stacks":
         raise DataError("cells lie in stacks", where=opened.path, expected="a run of stacks")
     format_of(target, to)

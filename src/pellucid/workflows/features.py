@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -31,9 +31,15 @@ def feature_info(run: str | Path | Run) -> tuple[Layer, ...]:
     Raises:
         RunError: when the run has no weights.
     """
+    from pellucid.build.cells import is_cells
     from pellucid.models.layers import feature_info as describe
+    from pellucid.workflows.feature_windows import cell_layers
 
-    return describe(Run.open(run).load())
+    opened = Run.open(run)
+    model: Any = opened.load()
+    if is_cells(opened.recipe):
+        return tuple(layer for layer, _ in cell_layers(model).values())
+    return describe(model)
 
 
 def features(
@@ -53,7 +59,8 @@ def features(
         run: the run or its folder.
         path: images or clips of any size, a file or a folder; None takes the run's own samples.
         layers: maps by name, see `feature_info`.
-        pool: "mean" or "max" over positions, "flatten" for all numbers, "none" for whole maps.
+        pool: "mean" or "max" over positions, "flatten" for all numbers, "none" for whole maps. Of
+            a run of cells all numbers are given: rows are cells or windows.
         split: of the run's own samples: "all", "train", "validation" or "test".
         out: .npz, .parquet, .zarr or .h5ad; written atomically in bounded memory.
         to: the format, where the ending is to be checked.
@@ -168,8 +175,18 @@ def _extract(
 ) -> FeatureTable:
     import torch
 
+    from pellucid.build.cells import is_cells
     from pellucid.models.layers import FeatureExtractor
+    from pellucid.workflows.feature_windows import extract_windows
 
+    if is_cells(run.recipe):
+        if pool == WHOLE:
+            raise DataError(
+                "cells lie on no grid, so they have no maps", where="pool", expected="a table",
+                found=pool,
+            )  # fmt: skip
+        with progress_bar("taking features", shown=progress) as report:
+            return extract_windows(run, path, layers, split, staging, report)
     autoencoder = run.load()
     if torch.cuda.is_available():
         autoencoder.cuda()

@@ -45,6 +45,12 @@ def reconstruct(
         from pellucid.workflows.reconstruct_stacks import reconstruct_stacks
 
         return reconstruct_stacks(opened, path, out=out, progress=progress)
+    if opened.recipe.data.get("kind") == "cells":
+        raise DataError(
+            "cells are written out as a table, not as files",
+            where=opened.path,
+            hint=f"pellucid features {opened.path} {path} --layers reconstruction",
+        )
     source, names = image_files(Path(path))
     autoencoder = opened.load()
     channels = data_facts(opened.recipe).channels

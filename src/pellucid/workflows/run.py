@@ -12,7 +12,7 @@ from pellucid.recipe import Recipe, load_recipe
 from pellucid.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from pellucid.data import AudioData, ImageData, StackData
+    from pellucid.data import AudioData, CellData, ImageData, StackData
     from pellucid.data.stacks.normalisers import Chain
     from pellucid.functional.value_range import ValueRange
     from pellucid.models.autoencoder import Autoencoder
@@ -106,7 +106,7 @@ class Run:
         digest.update(json.dumps(form, sort_keys=True).encode())
         return digest.hexdigest()
 
-    def data(self) -> ImageData | AudioData | StackData:
+    def data(self) -> ImageData | AudioData | StackData | CellData:
         """Open the run's data with the splits the run was trained on.
 
         Raises:

@@ -23,7 +23,7 @@ from torch import Tensor
 from pellucid.errors import DataError, require
 
 if TYPE_CHECKING:
-    from pellucid.data import AudioData, ImageData, StackData
+    from pellucid.data import AudioData, CellData, ImageData, StackData
 
 AUDIO = (".wav", ".flac", ".ogg")
 ARRAYS = (".npy", ".npz", ".safetensors")
@@ -69,7 +69,7 @@ def subject_data(
     return _images(place, size or 64, channels, value_range)
 
 
-def held_out(data: ImageData | AudioData | StackData) -> Any:
+def held_out(data: ImageData | AudioData | StackData | CellData) -> Any:
     """Return what images hold out: the test split, joined by validation where it is small.
 
     A diagnosis is no final score, and a better answer from more samples is worth more here.

@@ -5,22 +5,66 @@ Shape letters: N cells, C channels.
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pellucid.data.stacks.cells import CellTable
 from pellucid.errors import DataError, unknown_name
 from pellucid.functional.graph_batch import Graph
 from pellucid.functional.graph_edges import delaunay_edges, nearest_edges
 
+Neighbours = Literal["nearest", "delaunay"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbourhood:
+    """Who is whose neighbour.
+
+    Args:
+        kind: "nearest" joins each cell to its k nearest, "delaunay" those that touch.
+        k: for "nearest".
+        longest: edges above this length in pixels are dropped, or None.
+
+    Raises:
+        RecipeError: for an unknown kind.
+        DataError: for a value that is out of range.
+    """
+
+    kind: Neighbours = "nearest"
+    k: int = 6
+    longest: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Neighbours):
+            raise unknown_name("kind of neighbours", self.kind, get_args(Neighbours))
+        if self.k < 1 or (self.longest is not None and not self.longest > 0):
+            raise DataError(
+                "a neighbourhood has a size",
+                where="data.k, data.longest",
+                expected="k ≥ 1, longest > 0 or null",
+                found=f"k {self.k}, longest {self.longest}",
+            )
+
+    def edges(self, pixels_N2: Tensor) -> Tensor:
+        """Return (E, 2) pairs of neighbouring cells, each once."""
+        if self.kind == "delaunay":
+            return delaunay_edges(pixels_N2, longest=self.longest)
+        edges = nearest_edges(pixels_N2, self.k)
+        if self.longest is None or not len(edges):
+            return edges
+        length = (pixels_N2[edges[:, 0]] - pixels_N2[edges[:, 1]]).norm(dim=1)
+        return edges[length <= self.longest]
+
 
 def cell_graphs(
     table: CellTable,
     *,
     window: float = 64.0,
-    neighbours: Literal["nearest", "delaunay"] = "nearest",
+    neighbours: Neighbours = "nearest",
     k: int = 6,
     longest: float | None = None,
     unit: float = 10.0,
@@ -49,13 +93,12 @@ def cell_graphs(
             range.
         RecipeError: for an unknown kind of neighbours.
     """
-    if neighbours not in ("nearest", "delaunay"):
-        raise unknown_name("kind of neighbours", neighbours, ("nearest", "delaunay"))
-    if not (window > 0 and unit > 0 and least >= 1 and k >= 1):
+    neighbourhood = Neighbourhood(neighbours, k, longest)
+    if not (window > 0 and unit > 0 and least >= 1):
         raise DataError(
             "a window of cells has a size",
-            expected="window > 0, unit > 0, least ≥ 1, k ≥ 1",
-            found=f"window {window}, unit {unit}, least {least}, k {k}",
+            expected="window > 0, unit > 0, least ≥ 1",
+            found=f"window {window}, unit {unit}, least {least}",
         )
     if len(table) == 0:
         raise DataError(
@@ -76,15 +119,8 @@ def cell_graphs(
             if len(rows) < least:
                 continue
             pixels = torch.from_numpy(table.centroids_N2[rows] - (place + 0.5) * window).float()
-            if neighbours == "nearest":
-                edges = nearest_edges(pixels, k)
-            else:
-                edges = delaunay_edges(pixels)
-            if longest is not None and len(edges):
-                length = (pixels[edges[:, 0]] - pixels[edges[:, 1]]).norm(dim=1)
-                edges = edges[length <= longest]
             x_NC = torch.from_numpy(np.ascontiguousarray(markers_NC[rows]))
-            graphs.append(Graph(x_NC, pixels / unit, edges))
+            graphs.append(Graph(x_NC, pixels / unit, neighbourhood.edges(pixels)))
             regions.append(str(region))
     if not graphs:
         raise DataError(

@@ -118,9 +118,14 @@ def suggest(report: StackReport, stacks: Stacks, *, hot: int) -> tuple[Suggestio
     noun = "region" if report.count == 1 else "regions"
     why = f"{report.count} {noun} of {live} channels that vary"
     found = [Suggestion("tissue-stack", why, " ".join(words))]
-    if report.masks and "tissue-graph" in recipe_names():
-        why = f"{report.masks} regions have cell masks: cells and their neighbours as graphs"
-        found.append(Suggestion("tissue-graph", why, f"pellucid train tissue-graph {place}"))
+    if report.masks and "tissue-cells" in recipe_names():
+        masked = "1 region has a cell mask" if report.masks == 1 else (
+            f"{report.masks} regions have cell masks"
+        )  # fmt: skip
+        why = f"{masked}: cells and their neighbours as graphs"
+        words = [f"pellucid train tissue-cells {place}"]
+        words += [f"data.hot_pixels={HOT:g}"] if hot else []
+        found.append(Suggestion("tissue-cells", why, " ".join(words)))
     return tuple(found)
 
 

@@ -50,6 +50,7 @@ class StackReport:
         why: reasons for them.
         suggestions: recipes that fit.
         remarks: what else a reader must know.
+        cells: that the masks hold, where they were measured.
     """
 
     source: str
@@ -72,6 +73,7 @@ class StackReport:
     why: tuple[str, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     remarks: tuple[str, ...] = ()
+    cells: int = 0
     kind: str = "stacks"
 
     def to_json(self) -> dict[str, Any]:

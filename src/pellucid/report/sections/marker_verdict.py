@@ -11,7 +11,10 @@ from pellucid.report.ruler import Mark, ruler
 from pellucid.report.sections.verdict import facts, together, training_sentence, unfinished
 from pellucid.report.wording import capitalised, count, interval, listed, number
 
-RULER = "Median R² over live markers on the same held-out tiles; bars are 95 % intervals"
+RULER = "Median R² over live markers on the same held-out {}; bars are 95 % intervals"
+
+
+_NAMED = {"mean": "the training mean", "window-mean": "the mean of each window"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ def section(contents: RunContents) -> Section:
         sentence=together(_sentence(contents, own, found)),
         facts=[*_latent(contents), *facts(contents)],
         unfinished=unfinished(contents),
-        ruler=ruler(_marks(own, found), RULER) if own else "",
+        ruler=ruler(_marks(own, found), RULER.format(judged_on(contents))) if own else "",
         evaluated=contents.evaluation is not None,
         run=contents.path,
     )
@@ -58,10 +61,17 @@ def standings(contents: RunContents) -> list[Standing]:
 
 def label(name: str) -> str:
     """Return a reference in words: `patch-pca-256` → PCA of patches, 256 numbers per tile."""
-    if name == "mean":
-        return "the training mean"
+    if name in _NAMED:
+        return _NAMED[name]
     kind, _, numbers = name.rpartition("-")
+    if kind.startswith("cell"):
+        return f"PCA of cells, {numbers} {'number' if numbers == '1' else 'numbers'} per cell"
     return f"{'PCA of patches' if kind.startswith('patch') else 'PCA of tiles'}, {numbers} numbers"
+
+
+def judged_on(contents: RunContents) -> str:
+    """Return what fidelity is measured on: "tiles", or "cells"."""
+    return "cells" if contents.is_cells else "tiles"
 
 
 def headline(contents: RunContents, own: MetricValue | None, found: list[Standing]) -> str:
@@ -84,12 +94,14 @@ def _sentence(contents: RunContents, own: MetricValue | None, found: list[Standi
         return training_sentence(contents)
     markers = contents.evaluated("markers")
     live = sum(bool(part(m, "live")) for m in markers) if isinstance(markers, list) else 0
-    tiles = contents.evaluated("samples", "index")
-    many = count(len(tiles)) if isinstance(tiles, list) else "the"
+    samples = contents.evaluated("samples", "cells" if contents.is_cells else "index")
+    many = "the"
+    if isinstance(samples, list):
+        many = count(sum(samples) if contents.is_cells else len(samples))
     judged = contents.evaluated("judged") or "values"
     text = (
         f"Median R² {number(own.value, places=3)} ({interval(own.low, own.high, places=3)}) over "
-        f"{live} live markers on {many} held-out tiles, judged on {judged}"
+        f"{live} live markers on {many} held-out {judged_on(contents)}, judged on {judged}"
     )
     clauses = [
         f"{number(s.gap.value, places=3, signed=True)} "
@@ -101,7 +113,8 @@ def _sentence(contents: RunContents, own: MetricValue | None, found: list[Standi
 
 def _latent(contents: RunContents) -> list[str]:
     numbers = contents.evaluated("latent", "numbers")
-    return [f"{count(numbers)} numbers per tile"] if isinstance(numbers, int) else []
+    sample = "window" if contents.is_cells else "tile"
+    return [f"{count(numbers)} numbers per {sample}"] if isinstance(numbers, int) else []
 
 
 def _marks(own: MetricValue | None, found: list[Standing]) -> list[Mark]:

@@ -10,7 +10,7 @@ from pellucid.errors import RunError
 from pellucid.report import pictures
 from pellucid.report.contents import RunContents, mapping, part
 from pellucid.report.page import Section, fill
-from pellucid.report.sections.marker_verdict import label
+from pellucid.report.sections.marker_verdict import judged_on, label
 from pellucid.report.wording import capitalised, interval, is_number, number, percent, title
 
 
@@ -55,6 +55,8 @@ def section(contents: RunContents) -> Section:
         live=sum(row.live for row in rows),
         reference=label(fair) if fair else "",
         masked=any(row.masked for row in rows),
+        gradient=any(row.gradient for row in rows),
+        judged_on=judged_on(contents),
         mosaics=_mosaics(contents),
         selection=capitalised(str(mapping(contents.reconstructions).get("selection") or "")),
         judged=contents.evaluated("judged") or "values",
@@ -66,6 +68,9 @@ def section(contents: RunContents) -> Section:
 
 def _fairest(contents: RunContents) -> str:
     """Return the reference with as many numbers as the model: of patches where there is one."""
+    fair = contents.evaluated("latent", "fair")
+    if fair is not None:
+        return str(fair)
     numbers = contents.evaluated("latent", "numbers")
     known = mapping(contents.evaluated("references"))
     return next((n for n in (f"patch-pca-{numbers}", f"pca-{numbers}") if n in known), "")
@@ -86,7 +91,7 @@ def _row(node: Mapping[str, Any], fair: str) -> Row:
         lead=number(gap, places=3, signed=True) if gap is not None else "",
         relation="" if gap is None else "ahead" if gap > 0 else "behind",
         pearson=number(node.get("pearson"), places=3),
-        gradient=number(node.get("gradient"), places=2),
+        gradient=number(node["gradient"], places=2) if is_number(node.get("gradient")) else "",
         masked=number(node["masked_r2"], places=3) if is_number(node.get("masked_r2")) else "",
         nonzero=percent(node["nonzero_held_out"]) if is_number(node.get("nonzero_held_out"))
         else "",
@@ -113,11 +118,14 @@ def _mosaics(contents: RunContents) -> list[tuple[str, list[Cell]]]:
                 except RunError:
                     picture = None
             r2 = part(sample, "r2", column)
-            caption = f"R² {number(r2, places=3)} on all tiles" if is_number(r2) else ""
+            caption = (
+                f"R² {number(r2, places=3)} on all {judged_on(contents)}" if is_number(r2) else ""
+            )
             cells.append(Cell(_heading(column), caption, picture))
         found.append((str(part(sample, "name")), cells))
     return found
 
 
 def _heading(column: str) -> str:
-    return capitalised(label(column)) if "pca" in column else title(column)
+    linear = "pca" in column or column.endswith("-mean")
+    return capitalised(label(column)) if linear else title(column)
