@@ -13,11 +13,13 @@ import tifffile
 import torch
 
 from pellucid.errors import PellucidError
+from pellucid.workflows.diagnose import diagnose, subject_of
 from pellucid.workflows.evaluate import evaluate
 from pellucid.workflows.features import feature_info, features, write_features
 from pellucid.workflows.inspect import inspect
 from pellucid.workflows.reconstruct import reconstruct
 from pellucid.workflows.run import Run
+from pellucid.workflows.subject_cells import padded_sets
 from pellucid.workflows.train import train
 
 NAMES = ["CD3", "CD20", "DNA", "SMA", "DEAD"]
@@ -198,3 +200,28 @@ def test_what_has_no_meaning_for_cells_is_refused_in_words(run, tissue, tmp_path
         overrides = [f"data.path={tissue}", *TINY, override]
         with pytest.raises(PellucidError, match=said):
             train("tissue-cells", overrides=overrides, out=tmp_path / "no", progress=False)
+
+
+def test_the_diagnosis_sees_padded_windows_and_decodes_at_their_places(run):
+    subject, data = subject_of(run), run.data()
+    train, held = padded_sets(data, data.train, data.test)
+    x = torch.stack([train[0], held[1]])
+    assert x.shape[-2:] == (1, 1)
+    latent = subject.encode(x)
+    assert subject.decode_at is not None
+    assert subject.forward is not None
+    torch.testing.assert_close(subject.decode_at(latent.mean, x), subject.forward(x))
+    for move in subject.symmetries:
+        moved = move(x)
+        assert not torch.equal(moved, x)
+        torch.testing.assert_close(subject.encode(moved).mean, latent.mean, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("which", ["run", "per_cell"])
+def test_the_diagnosis_tests_what_applies_and_says_what_does_not(which, request):
+    found = diagnose(request.getfixturevalue(which), budget_seconds=15)
+    assert {"under-training", "posterior-collapse", "range-mismatch"} <= set(found.tested)
+    waits = {row.id for row in found.not_tested}
+    assert {"checkerboard", "metallic-artefacts", "codebook-collapse"} <= waits
+    about = {f.id for f in found.findings if f.confidence >= 0.5}
+    assert about <= {"under-training", "capacity-limit", "rate-starvation", "learning-rate"}, about

@@ -85,7 +85,10 @@ class Runner:
 
     def decode_live(self, z_BdP: Tensor, like_BCP: Tensor) -> Tensor:
         """Decode one batch that is already on the model's device, keeping gradients."""
-        x_hat = as_output(self.subject.decode(z_BdP.clone()), like_BCP)
+        decode_at = self.subject.decode_at
+        z_BdP = z_BdP.clone()
+        found = self.subject.decode(z_BdP) if decode_at is None else decode_at(z_BdP, like_BCP)
+        x_hat = as_output(found, like_BCP)
         if x_hat.ndim == 0 or len(x_hat) != len(z_BdP):
             raise PellucidError(
                 "decode changed the number of samples",
@@ -158,8 +161,23 @@ class Runner:
         return _join_latents(latents), joined
 
     def decode(self, z_NdP: Tensor, like_NCP: Tensor) -> Tensor:
-        """Decode any number of latents without gradients; the result is on the CPU in float32."""
-        return self._map(lambda z: self.decode_live(z, like_NCP[: len(z)]), z_NdP)
+        """Decode any number of latents without gradients; the result is on the CPU in float32.
+
+        Args:
+            z_NdP: latents.
+            like_NCP: the samples they belong to, where there are as many; else samples whose
+                shape (and places) the answers take.
+        """
+        with torch.no_grad():
+            parts, start = [], 0
+            for z, count in self._batches(z_NdP):
+                rows = torch.arange(start, start + len(z)) % len(like_NCP)
+                like = self.to_model(like_NCP[rows])
+                parts.append((self.decode_live(z, like), count))
+                start += count
+        joined = _join(parts)
+        assert joined is not None
+        return joined
 
     def forward(self, x_NCP: Tensor) -> Tensor:
         """Run the deployed path on any number of samples without gradients."""

@@ -25,6 +25,8 @@ class Subject:
             pythae encoders return.
         decode: z -> x_hat; takes `Latent.quantized` when given, else `Latent.mean`.
         forward: x -> x_hat, the path the user deploys.
+        decode_at: (z, x) -> x_hat in place of `decode`, where a decoder is told of x what nothing
+            codes, e.g. where the nodes of a graph lie.
         modules: named modules, e.g. {"encoder": m, "decoder": m}.
         frozen: names (with dotted sub-modules) that are meant not to learn.
         loss_terms: x -> weighted scalars whose sum is minimised.
@@ -56,6 +58,9 @@ class Subject:
     encode: Callable[[Tensor], Any]
     decode: Callable[[Tensor], Any]
     forward: Callable[[Tensor], Any] | None = dataclasses.field(default=None, kw_only=True)
+    decode_at: Callable[[Tensor, Tensor], Any] | None = dataclasses.field(
+        default=None, kw_only=True
+    )
     modules: Mapping[str, nn.Module] = dataclasses.field(default_factory=dict, kw_only=True)
     frozen: Sequence[str] = dataclasses.field(default=(), kw_only=True)
     loss_terms: Callable[[Tensor], Mapping[str, Tensor]] | None = dataclasses.field(
@@ -85,7 +90,14 @@ class Subject:
     def __post_init__(self) -> None:
         for name in ("encode", "decode"):
             _need_callable(name, getattr(self, name))
-        for name in ("forward", "loss_terms", "training_step", "permuter", "soft_forward"):
+        for name in (
+            "forward",
+            "decode_at",
+            "loss_terms",
+            "training_step",
+            "permuter",
+            "soft_forward",
+        ):
             if getattr(self, name) is not None:
                 _need_callable(name, getattr(self, name))
         for number, move in enumerate(self.symmetries):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError, unknown_name
 from pellucid.workflows.run import Run
 from pellucid.workflows.subject_adversary import load_opponent, observed, real_step
+from pellucid.workflows.subject_cells import cell_facts, padded_sets
 from pellucid.workflows.subject_data import held_out, subject_data
 from pellucid.workflows.subject_symmetry import canonical, symmetry_facts
 
@@ -107,7 +108,9 @@ def diagnose_factory(
 def subject_of(run: Run) -> Subject:
     """Describe a run's model with all that the run knows: losses, optimiser, codebooks, history."""
     from pellucid.build.assemble import build_objective, data_facts, squared_error_kl_weight
+    from pellucid.build.cells import is_cells
     from pellucid.diagnosis import Subject
+    from pellucid.models.cell_autoencoder import CellAutoencoder
     from pellucid.training.forward import run_forward
     from pellucid.training.freezing import still_modules
     from pellucid.training.optimizer import build_optimizer
@@ -141,7 +144,13 @@ def subject_of(run: Run) -> Subject:
         played["training_step"] = real_step(run, autoencoder, objective, optimizer, opponent, taken)
         if opponent.adversary.freeze_encoder:
             played["frozen"] = ("encoder", "bottleneck")
-    return Subject(
+    if is_cells(run.recipe):
+        assert isinstance(autoencoder, CellAutoencoder)
+        positions = autoencoder.encoder.tokens
+        own = cell_facts(autoencoder, loss_terms, squared_error_kl_weight(run.recipe), run.data())
+    else:
+        positions, own = _positions(run), symmetry_facts(autoencoder)
+    subject = Subject(
         encode=autoencoder.encode,
         decode=autoencoder.decode,
         forward=lambda x: autoencoder(x).x_hat,
@@ -153,12 +162,12 @@ def subject_of(run: Run) -> Subject:
         kl_weight=squared_error_kl_weight(run.recipe),
         value_range=(0, 1) if facts is None else (facts.low, facts.high),
         sample_rate=data_facts(run.recipe).sample_rate,
-        bits_per_sample=None if bits is None else bits * _positions(run),
+        bits_per_sample=None if bits is None else bits * positions,
         history={"loss": totals} if totals else None,
         recipe=declared(run.recipe),
         **played,
-        **symmetry_facts(autoencoder),
     )
+    return replace(subject, **own)
 
 
 def _loss_networks(objective: Objective) -> dict[str, nn.Module]:
@@ -175,11 +184,15 @@ def examine_run(
     run: Run, *, confirm: bool = False, budget_seconds: float = 60, goal: str | None = None
 ) -> Diagnosis:
     """Diagnose a run and put a recipe patch beside every finding that has one; write nothing."""
+    from pellucid.build.cells import is_cells
     from pellucid.diagnosis import diagnose as examine
     from pellucid.workflows.treatments import propose
 
     data, subject, model = run.data(), subject_of(run), run.load()
-    train, held = (canonical(part, model) for part in (data.train, held_out(data)))
+    if is_cells(run.recipe):
+        train, held = padded_sets(data, data.train, held_out(data))
+    else:
+        train, held = (canonical(part, model) for part in (data.train, held_out(data)))
     found = examine(subject, train, held, confirm, budget_seconds, goal)
     patched = (replace(f, patch=propose(run.recipe, f)) for f in found.findings)
     return replace(found, findings=tuple(patched))
