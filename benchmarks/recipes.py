@@ -34,7 +34,8 @@ def measure(run: Run, title: str) -> dict[str, str]:
         f"threads ({environment['precision']}), {status['parameters']:,} parameters, "
         f"{status['step']} steps"
     )
-    told = {"audio": _of_audio, "stacks": _of_stacks}.get(str(evaluation.get("kind")), _of_images)
+    kinds = {"audio": _of_audio, "stacks": _of_stacks, "cells": _of_stacks}
+    told = kinds.get(str(evaluation.get("kind")), _of_images)
     return {"data": title, "cost": cost, **told(evaluation)}
 
 
@@ -81,10 +82,18 @@ def _of_stacks(evaluation: dict[str, Any]) -> dict[str, str]:
     return {
         "r2": f"{metrics['r2']['value']:.3f} {_interval(metrics['r2'], 3)}",
         "pearson": f"{metrics['pearson']['value']:.3f}",
-        "numbers": f"{evaluation['latent']['numbers']}",
+        "numbers": _numbers(evaluation),
         "references": ", ".join(others),
         "held_out": f"{live}",
     }
+
+
+def _numbers(evaluation: dict[str, Any]) -> str:
+    """Return the numbers per tile, or those per window and how many cells one holds."""
+    latent = evaluation["latent"]
+    if evaluation["kind"] == "stacks":
+        return f"{latent['numbers']}"
+    return f"{latent['numbers']} (of {latent['cells']:.0f} cells)"
 
 
 def _interval(metric: dict[str, Any], digits: int) -> str:
@@ -101,7 +110,7 @@ def header_lines(row: dict[str, str]) -> tuple[str, str]:
     elif "r2" in row:
         score = (
             f"R² {row['r2']}, Pearson {row['pearson']} (medians over {row['held_out']} live "
-            f"markers) from {row['numbers']} numbers per tile on held-out {row['data']} "
+            f"markers) from {_told(row['numbers'])} on held-out {row['data']} "
             f"(references: {row['references']})"
         )
     else:
@@ -110,6 +119,11 @@ def header_lines(row: dict[str, str]) -> tuple[str, str]:
             f"{row['data']} (references: {row['references']})"
         )
     return f"# cost: {row['cost']}", f"# score: {score}"
+
+
+def _told(numbers: str) -> str:
+    count, _, windows = numbers.partition(" ")
+    return f"{count} numbers per {'window ' + windows if windows else 'tile'}"
 
 
 def write(name: str, row: dict[str, str]) -> None:
