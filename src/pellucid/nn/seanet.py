@@ -117,6 +117,8 @@ class SEANetEncoder(nn.Module):
         activation: "elu" or "snake".
         causal: look only back.
         weight_norm: on every convolution.
+        linear: add a linear map of each frame's own samples, which training starts at the
+            principal components of the data (`training.linear_waves`).
 
     Raises:
         RecipeError: for sizes that make no network.
@@ -139,6 +141,7 @@ class SEANetEncoder(nn.Module):
         activation: Activation = "elu",
         causal: bool = True,
         weight_norm: bool = True,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         _check(patch, strides, dilations, kernel, width, widest, channels)
@@ -176,6 +179,11 @@ class SEANetEncoder(nn.Module):
             build_activation(activation, now),
             Conv1d(now, channels, 3, causal=causal, weight_norm=weight_norm),
         )
+        self.linear = (
+            Conv1d(in_channels, channels, self.stride, stride=self.stride, weight_norm=False)
+            if linear
+            else None
+        )
         self.intermediates = (*(f"stage_{n}" for n in range(1, len(strides) + 1)), "frames")
 
     def forward(self, x_BCT: Tensor) -> Tensor:
@@ -184,8 +192,7 @@ class SEANetEncoder(nn.Module):
         Raises:
             PellucidError: when T is not a multiple of the stride, or C is another.
         """
-        check_length(x_BCT, self.stride, channels=self.in_channels)
-        return self.end(self.stages(self.stem(x_BCT)))
+        return self.features(x_BCT)["frames"]
 
     def features(self, x_BCT: Tensor) -> dict[str, Tensor]:
         """Return the output of every stage, coarser and coarser, and the frames."""
@@ -193,7 +200,8 @@ class SEANetEncoder(nn.Module):
         y, found = self.stem(x_BCT), {}
         for name, stage in zip(self.intermediates, self.stages, strict=False):
             y = found[name] = stage(y)
-        return {**found, "frames": self.end(y)}
+        frames = self.end(y)
+        return {**found, "frames": frames if self.linear is None else frames + self.linear(x_BCT)}
 
     def stream(self, x_BCT: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
         """Return the frames of the next chunk, a multiple of the stride long, and the state.
@@ -203,7 +211,8 @@ class SEANetEncoder(nn.Module):
         """
         _check_causal(self.causal)
         check_length(x_BCT, self.stride, channels=self.in_channels)
-        return stream_through((self.stem, self.stages, self.end), x_BCT, state)
+        y, state = stream_through((self.stem, self.stages, self.end), x_BCT, state)
+        return (y if self.linear is None else y + self.linear(x_BCT)), state
 
 
 class SEANetDecoder(nn.Module):
@@ -219,6 +228,8 @@ class SEANetDecoder(nn.Module):
         strides: as the encoder's, in the same order.
         width, widest, dilations, kernel, activation, causal, weight_norm: as the encoder's.
         head: what follows the last convolution.
+        linear: add a linear map of each frame to its own and the next frame's samples, which
+            training starts at the least squares of the data (`training.linear_waves`).
 
     Raises:
         RecipeError: for sizes that make no network.
@@ -241,6 +252,7 @@ class SEANetDecoder(nn.Module):
         causal: bool = True,
         weight_norm: bool = True,
         head: Head = "none",
+        linear: bool = False,
     ) -> None:
         super().__init__()
         _check(patch, strides, dilations, kernel, width, widest, in_channels)
@@ -278,6 +290,18 @@ class SEANetDecoder(nn.Module):
         self.stages = Chain(*stages)
         self.final = _last_layer(width, out_channels, patch, causal, weight_norm)
         self.end = build_activation(activation, width)
+        self.linear = (
+            ConvTranspose1d(
+                in_channels,
+                out_channels,
+                2 * self.stride,
+                stride=self.stride,
+                bias=False,
+                weight_norm=False,
+            )
+            if linear
+            else None
+        )
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -292,7 +316,7 @@ class SEANetDecoder(nn.Module):
         """
         check_length(z_BCF, 1, channels=self.in_channels)
         y = self.final(self.end(self.stages(self.stem(z_BCF))))
-        return apply_head(y, self.head)
+        return apply_head(y if self.linear is None else y + self.linear(z_BCF), self.head)
 
     def stream(self, z_BCF: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
         """Return the samples of the next frames, and the state.
@@ -301,8 +325,12 @@ class SEANetDecoder(nn.Module):
             PellucidError: when the network is not causal.
         """
         _check_causal(self.causal)
-        y, state = stream_through((self.stem, self.stages, self.end, self.final), z_BCF, state)
-        return apply_head(y, self.head), state
+        network, straight = (None, None) if state is None else state
+        y, network = stream_through((self.stem, self.stages, self.end, self.final), z_BCF, network)
+        if self.linear is not None:
+            own, straight = self.linear.stream(z_BCF, straight)
+            y = y + own
+        return apply_head(y, self.head), [network, straight]
 
 
 def build_activation(name: Activation, channels: int) -> nn.Module:

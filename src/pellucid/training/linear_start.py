@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pellucid.bottlenecks.gaussian import Gaussian
 from pellucid.data.order import EpochOrder
 from pellucid.errors import RecipeError
+from pellucid.training.linear_waves import start_linear_waves
 
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
@@ -63,6 +64,9 @@ def start_linear(autoencoder: Autoencoder, train_set: Any, *, seed: int = 0) -> 
     """
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
     x_NCHW, target_NCHW = _samples(train_set, seed)
+    if encoder.axes == 1:
+        start_linear_waves(autoencoder, x_NCHW, target_NCHW)
+        return
     assert isinstance(encoder.linear, nn.Conv2d)
     for network in (encoder.out, decoder.out):
         for parameter in network.parameters():  # type: ignore[union-attr]
