@@ -3,11 +3,14 @@
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
+from pellucid.bottlenecks import VQ
 from pellucid.errors import RunError
 from pellucid.models import load_weights, save_weights
+from pellucid.models.weights import derived_names
 
 
 class Explosive:
@@ -126,3 +129,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RunError, match="cannot write model"):
         save_weights(small(), tmp_path / "file" / "model.safetensors")
+
+
+def test_only_what_the_others_tell_may_be_missing(tmp_path):
+    model = VQ(4, codes=8)
+    model(torch.randn(2, 4, 30))  # starts the codebook and its averages
+    model.codebook.ema_counts.uniform_(1, 9)
+    whole = state(model)
+    assert derived_names(model) == {"codebook.ema_sums"}
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(
+        {n: v for n, v in whole.items() if n not in derived_names(model)}, path
+    )
+    other = VQ(4, codes=8)
+    load_weights(other, path)
+    found = state(other)
+    sums = found.pop("codebook.ema_sums")
+    assert same(found, {n: v for n, v in whole.items() if n != "codebook.ema_sums"})
+    torch.testing.assert_close(
+        sums / found["codebook.ema_counts"][:, None], found["codebook.vectors"]
+    )
+    safetensors.torch.save_file({n: v for n, v in whole.items() if n != "codebook.vectors"}, path)
+    with pytest.raises(RunError, match=r"codebook\.vectors: model"):
+        load_weights(VQ(4, codes=8), path)

@@ -11,9 +11,10 @@ import torch
 
 from pellucid.build.assemble import build_autoencoder, build_data
 from pellucid.errors import RunError
-from pellucid.models.weights import read_tensors, save_weights
+from pellucid.models.weights import save_weights
 from pellucid.recipe import Recipe, dump_yaml
 from pellucid.run_folder import RunFolder
+from pellucid.weight_files import read_tensors
 from pellucid.workflows.codec import decode, encode
 from pellucid.workflows.release import release
 from pellucid.workflows.run import Run
@@ -79,10 +80,11 @@ def test_it_codes_files_without_the_data_it_learnt_from(released, clips, tmp_pat
 
 def test_weights_are_the_runs_rounded_to_half(run, released) -> None:
     before, after = read_tensors(run.folder.model), read_tensors(released.folder.model)
-    assert before.keys() == after.keys()
-    for name, value in before.items():
-        assert after[name].dtype == (torch.float16 if value.is_floating_point() else value.dtype)
-        assert torch.equal(after[name].to(value.dtype), value.half().to(value.dtype)), name
+    assert before.keys() - after.keys() == {f"bottleneck.codebooks.{n}.ema_sums" for n in range(2)}
+    for name, value in after.items():
+        exact = before[name]
+        assert value.dtype == (torch.float16 if exact.is_floating_point() else exact.dtype)
+        assert torch.equal(value.to(exact.dtype), exact.half().to(exact.dtype)), name
 
 
 def test_numbers_are_measured_on_the_released_weights_and_the_card_shows_them(released) -> None:

@@ -9,6 +9,7 @@ Shape letters: N vectors, D dimensions, K codes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -105,9 +106,20 @@ class Codebook(nn.Module):
         self.register_buffer("ema_counts", torch.ones(codes))
         self.register_buffer("initialised", torch.tensor(init == "normal"))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.derived = ("ema_sums",) if update == "ema" else ()
         # A Python copy of the flag: reading the buffer would wait for a GPU at every step.
         self._ready = init == "normal"
         self.register_load_state_dict_post_hook(_reread_flag)
+
+    def derive(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the EMA sums that vectors and counts stand for; {} where either is missing.
+
+        One product per number, so that it rounds alike on every machine: files of codes are bound
+        to every tensor of the model.
+        """
+        if not {"vectors", "ema_counts"} <= state.keys():
+            return {}
+        return {"ema_sums": state["vectors"].float() * state["ema_counts"].float()[:, None]}
 
     def table(self) -> Tensor:
         """Return the (K, D) vectors that the codes stand for."""

@@ -35,17 +35,30 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_atomically(path, safetensors.torch.save(tensors))
 
 
+def derived_names(model: nn.Module) -> set[str]:
+    """Return the tensors that parts of the model can work out from their others.
+
+    A part names them in `derived` and answers `derive(state)`, its own tensors by name, with them.
+    Training needs them, using the model does not, so a released file goes without.
+    """
+    return {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in model.named_modules()
+        for name in getattr(part, "derived", ())
+    }
+
+
 def load_weights(model: nn.Module, path: Path) -> None:
     """Read the weights of `model` from `path`; every name and shape must fit.
 
-    Values are converted to the model's dtypes and device. When anything does not fit, the model is
-    left as it was.
+    Values are converted to the model's dtypes and device. Only derived tensors may be missing. When
+    anything does not fit, the model is left as it was.
 
     Raises:
         RunError: when the file is missing, is not whole and valid safetensors (a pickle is never
             opened), or belongs to a model of another shape; the first differences are listed.
     """
-    found = read_tensors(path)
+    found = _completed(model, read_tensors(path))
     wanted = _tensors(model)
     refuse_differences(
         {name: tuple(value.shape) for name, value in wanted.items()},
@@ -68,6 +81,19 @@ def weights_digest(state: Mapping[str, Tensor]) -> bytes:
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()
+
+
+def _completed(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file with derived ones that it goes without."""
+    complete = dict(found)
+    for prefix, part in model.named_modules():
+        names = getattr(part, "derived", ())
+        start = f"{prefix}." if prefix else ""
+        if all(start + name in found for name in names):
+            continue
+        own = {n.removeprefix(start): v for n, v in found.items() if n.startswith(start)}
+        complete |= {start + name: value for name, value in part.derive(own).items()}
+    return complete
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -87,12 +87,14 @@ def _write_recipe(folder: RunFolder, recipe: Recipe) -> None:
 
 
 def _rounded(run: Run, half: bool) -> bytes:
-    """Return the weights file; every floating tensor in float16 when asked."""
+    """Return the weights file without derived tensors; floating ones in float16 when asked."""
     import safetensors.torch
 
-    from pellucid.models.weights import read_tensors
+    from pellucid.models.weights import derived_names
+    from pellucid.weight_files import read_tensors
 
-    tensors = read_tensors(run.folder.model)
+    derived = derived_names(run.load())
+    tensors = {n: v for n, v in read_tensors(run.folder.model).items() if n not in derived}
     if half:
         tensors = {
             name: value.half() if value.is_floating_point() else value
