@@ -58,10 +58,14 @@ def test_the_error_is_at_most_that_of_pca_of_frames(monkeypatch):
 @torch.no_grad()
 def test_the_networks_start_silent_and_can_learn(monkeypatch):
     autoencoder, x = started(Identity(DIM), monkeypatch)
-    torch.testing.assert_close(autoencoder.encoder(x), autoencoder.encoder.linear(x))
+    encoder, decoder = autoencoder.encoder, autoencoder.decoder
+    assert isinstance(encoder, SEANetEncoder)
+    assert isinstance(decoder, SEANetDecoder)
+    assert encoder.linear is not None
+    torch.testing.assert_close(encoder(x), encoder.linear(x))
     with torch.enable_grad():
         autoencoder(x).x_hat.square().mean().backward()
-    for network in (autoencoder.encoder.end, autoencoder.decoder.final):
+    for network in (encoder.end, decoder.final):
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 

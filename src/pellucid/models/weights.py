@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -86,6 +87,7 @@ def weights_digest(state: Mapping[str, Tensor]) -> bytes:
 def _completed(model: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a file with derived ones that it goes without."""
     complete = dict(found)
+    part: Any
     for prefix, part in model.named_modules():
         names = getattr(part, "derived", ())
         start = f"{prefix}." if prefix else ""

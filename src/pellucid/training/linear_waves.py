@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
+
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
 
@@ -31,12 +33,14 @@ def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tens
         target_NCT: what should come out.
     """
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
-    for network in (encoder.end[-1], decoder.final):  # type: ignore[index]
+    assert isinstance(encoder, SEANetEncoder) and encoder.linear is not None
+    assert isinstance(decoder, SEANetDecoder) and decoder.linear is not None
+    for network in (encoder.end[-1], decoder.final):
         _silence(network)
-    _principal_components(encoder.linear.conv, x_NCT)  # type: ignore[union-attr]
+    _principal_components(encoder.linear.conv, x_NCT)
     latent = autoencoder.encode(x_NCT)
     z_NDF = latent.mean if latent.quantized is None else latent.quantized
-    _least_squares(decoder.linear.conv, z_NDF, target_NCT)  # type: ignore[union-attr]
+    _least_squares(decoder.linear.conv, z_NDF, target_NCT)
 
 
 def _silence(network: nn.Module) -> None:
