@@ -33,8 +33,10 @@ def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tens
         target_NCT: what should come out.
     """
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
-    assert isinstance(encoder, SEANetEncoder) and encoder.linear is not None
-    assert isinstance(decoder, SEANetDecoder) and decoder.linear is not None
+    assert isinstance(encoder, SEANetEncoder)
+    assert encoder.linear is not None
+    assert isinstance(decoder, SEANetDecoder)
+    assert decoder.linear is not None
     for network in (encoder.end[-1], decoder.final):
         _silence(network)
     _principal_components(encoder.linear.conv, x_NCT)
