@@ -30,6 +30,9 @@ Init = Literal["kmeans", "normal"]
 # of drifting mixtures (N/K from 1 to 32) a quarter gave the lowest held-out error or near it, a
 # tenth restarts too little, and one half starts to churn.
 _DEAD_SHARE = 0.25
+# A restarted code begins this far above the threshold: it has a few batches to win vectors, and
+# leaves soon when it wins none.
+_HEAD_START = 1.2
 # Laplace smoothing of the EMA counts, as van den Oord et al. 2017 and their successors have it.
 _COUNT_EPSILON = 1e-5
 
@@ -135,27 +138,30 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def prepare(self, z_ND: Tensor) -> None:
-        """Start from k-means on the first training batch; later restart dead codes.
-
-        Called before the search, so that a moved code can win vectors of this very batch.
-        """
+        """Start from k-means on the first training batch. Called before its search."""
         if not self._ready:
             # Disabled here and not by a decorator, which would import the compiler with this file.
             eager: Any = torch.compiler.disable(self._initialise)
             eager(z_ND)
-        elif self.restart_threshold != 0:
-            self._restart(z_ND)
         self.steps += 1
 
     @torch.no_grad()
     def observe(self, z_ND: Tensor, codes_N: Tensor) -> CodeSums:
-        """Update the EMA statistics (all processes') and return this process's sums."""
+        """Update the EMA statistics (all processes') and return this process's sums.
+
+        Dead codes restart here, after the search: a code that moved before it would code the very
+        vector it was moved onto without error. Where a batch has few vectors per code that is a
+        large part of them, level after level, and the decoder learns from codes that no other
+        batch will see.
+        """
         here = code_sums(z_ND, codes_N, self.codes)
         everywhere = total_sums(here)
         self.ema_counts.lerp_(everywhere.counts, 1 - self.decay)
         if self.update == "ema":
             self.ema_sums.lerp_(everywhere.sums, 1 - self.decay)
             self._vectors_from_ema()
+        if self.restart_threshold != 0:
+            self._restart(z_ND)
         return here
 
     def loss(self, sums: CodeSums, error: Tensor) -> Tensor:
@@ -199,9 +205,10 @@ class Codebook(nn.Module):
         drawn_KD = draw_rows(z_ND, self.codes, self.steps)
         # .data: the optimiser's parameter is re-placed without invalidating an earlier graph.
         self.vectors.data.copy_(torch.where(dead_K[:, None], drawn_KD, self.vectors))
-        self.ema_counts.copy_(torch.where(dead_K, threshold, self.ema_counts))
+        start = _HEAD_START * threshold
+        self.ema_counts.copy_(torch.where(dead_K, start, self.ema_counts))
         if self.update == "ema":
-            restarted_KD = drawn_KD * threshold
+            restarted_KD = drawn_KD * start
             self.ema_sums.copy_(torch.where(dead_K[:, None], restarted_KD, self.ema_sums))
 
     def _vectors_from_ema(self) -> None:
