@@ -374,9 +374,9 @@ def test_bad_arguments_name_themselves(build, where) -> None:
 def test_the_error_of_a_training_batch_holds_for_others() -> None:
     """A restarted code must not code the vector it was moved onto: that error would be a promise."""
     torch.manual_seed(0)
-    rvq = RVQ(8, levels=6, codes=128, decay=0.9)  # 64 vectors a batch for 128 codes
-    for _ in range(60):
-        errors = [rvq(torch.randn(1, 8, 64)).metrics["quantisation_error_ratio"] for _ in range(4)]
+    rvq = RVQ(32, levels=8, codes=128, decay=0.95)
+    for _ in range(60):  # 50 vectors a batch for 128 codes
+        error = rvq(torch.randn(1, 32, 50)).metrics["quantisation_error_ratio"]
     rvq.eval()
-    held_out = rvq(torch.randn(1, 8, 4096)).metrics["quantisation_error_ratio"]
-    assert torch.stack(errors).mean() == pytest.approx(float(held_out), rel=0.1)
+    held_out = rvq(torch.randn(1, 32, 4096)).metrics["quantisation_error_ratio"]
+    assert error == pytest.approx(float(held_out), rel=0.2)
