@@ -372,7 +372,7 @@ def test_bad_arguments_name_themselves(build, where) -> None:
 
 
 def test_the_error_of_a_training_batch_holds_for_others() -> None:
-    """A restarted code must not code the vector it was moved onto: that error would be a promise."""
+    """A restarted code may not code the vector it was moved onto: no other batch holds it."""
     torch.manual_seed(0)
     rvq = RVQ(32, levels=8, codes=128, decay=0.95)
     for _ in range(60):  # 50 vectors a batch for 128 codes
