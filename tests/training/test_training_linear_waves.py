@@ -7,8 +7,9 @@ from pellucid.bottlenecks import RVQ
 from pellucid.bottlenecks.identity import Identity
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.nn import SEANetDecoder, SEANetEncoder
+from pellucid.nn.streaming_conv import Conv1d
 from pellucid.training import linear_start
-from pellucid.training.linear_start import has_linear_paths, start_linear
+from pellucid.training.data_start import start_from_data
 
 FRAME, DIM = 12, 4
 NETWORK = {"patch": 3, "strides": (4,), "width": 6, "linear": True}
@@ -39,8 +40,7 @@ def started(bottleneck, monkeypatch) -> tuple[Autoencoder, torch.Tensor]:
         SEANetDecoder(DIM, 1, **NETWORK),
     ).eval()
     data = Humming()
-    assert has_linear_paths(autoencoder)
-    start_linear(autoencoder, data)
+    start_from_data(autoencoder, data)
     return autoencoder, data.waves
 
 
@@ -82,3 +82,28 @@ def test_latents_have_unit_power_and_half_the_spread_of_the_spectrum(monkeypatch
 def test_it_starts_with_codes_too(monkeypatch):
     autoencoder, x = started(RVQ(DIM, levels=2, codes=16), monkeypatch)
     assert torch.isfinite(autoencoder(x).x_hat).all()
+
+
+@torch.no_grad()
+def test_every_layer_starts_with_unit_power(monkeypatch):
+    """Without linear paths the frames have unit variance and the output the target's power."""
+    monkeypatch.setattr(linear_start, "SAMPLES", 96)
+    network = {**NETWORK, "linear": False}
+    torch.manual_seed(0)
+    autoencoder = Autoencoder(
+        SEANetEncoder(1, channels=DIM, **network), Identity(DIM), SEANetDecoder(DIM, 1, **network)
+    ).eval()
+    data = Humming()
+    data.waves = 0.03 * data.waves
+    before = autoencoder.encode(data.waves).mean.std()
+    start_from_data(autoencoder, data)
+    h = autoencoder.encode(data.waves).mean
+    torch.testing.assert_close(h.std((0, 2)), torch.ones(DIM), atol=0.15, rtol=0)
+    assert before < 0.3
+    x_hat = autoencoder(data.waves).x_hat
+    assert float(x_hat.std() / data.waves.std()) == pytest.approx(1.0, abs=0.2)
+    seen: list[float] = []
+    for layer in [m for m in autoencoder.encoder.modules() if isinstance(m, Conv1d)]:
+        layer.register_forward_hook(lambda _m, _x, y: seen.append(float(y.std())))
+    autoencoder.encoder(data.waves)
+    assert seen == pytest.approx([1.0] * len(seen), abs=0.15)

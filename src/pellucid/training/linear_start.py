@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pellucid.bottlenecks.gaussian import Gaussian
 from pellucid.data.order import EpochOrder
 from pellucid.errors import RecipeError
-from pellucid.training.linear_waves import start_linear_waves
 
 if TYPE_CHECKING:
     from pellucid.models.autoencoder import Autoencoder
@@ -63,10 +62,7 @@ def start_linear(autoencoder: Autoencoder, train_set: Any, *, seed: int = 0) -> 
     Source: Lucas et al. 2019, "Don't blame the ELBO!", section 4 (the linear VAE's optimum).
     """
     encoder, decoder = autoencoder.encoder, autoencoder.decoder
-    x_NCHW, target_NCHW = _samples(train_set, seed)
-    if encoder.axes == 1:
-        start_linear_waves(autoencoder, x_NCHW, target_NCHW)
-        return
+    x_NCHW, target_NCHW = samples_to_start_from(train_set, seed)
     assert isinstance(encoder.linear, nn.Conv2d)
     for network in (encoder.out, decoder.out):
         for parameter in network.parameters():  # type: ignore[union-attr]
@@ -81,7 +77,8 @@ def start_linear(autoencoder: Autoencoder, train_set: Any, *, seed: int = 0) -> 
     _least_squares(decoder.linear, z_NDHW, target_NCHW)  # type: ignore[arg-type]
 
 
-def _samples(train_set: Any, seed: int) -> tuple[Tensor, Tensor]:
+def samples_to_start_from(train_set: Any, seed: int) -> tuple[Tensor, Tensor]:
+    """Return x and target of `SAMPLES` crops of the training split."""
     order = EpochOrder(len(train_set), 1, seed)
     items = [train_set[order.batch(step)[0]] for step in range(SAMPLES)]
     return torch.stack([i["x"] for i in items]), torch.stack([i["target"] for i in items])

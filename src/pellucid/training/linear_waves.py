@@ -40,8 +40,7 @@ def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tens
     for network in (encoder.end[-1], decoder.final):
         _silence(network)
     _principal_components(encoder.linear.conv, x_NCT)
-    latent = autoencoder.encode(x_NCT)
-    z_NDF = latent.mean if latent.quantized is None else latent.quantized
+    z_NDF = autoencoder.encode(x_NCT).mean  # codebooks have not begun
     _least_squares(decoder.linear.conv, z_NDF, target_NCT)
 
 

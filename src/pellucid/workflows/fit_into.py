@@ -62,8 +62,8 @@ def fit_into(
     from pellucid.build.assemble import build_autoencoder, build_data, build_objective
     from pellucid.build.stacks import needs_settling, settled
     from pellucid.models.weights import load_weights
+    from pellucid.training.data_start import start_from_data
     from pellucid.training.fit import fit
-    from pellucid.training.linear_start import has_linear_paths, start_linear
 
     run = Run(folder)
     keywords = training_keywords(recipe)
@@ -80,8 +80,8 @@ def fit_into(
     if data is None:
         data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
-    if has_linear_paths(autoencoder) and weights is None and not resume:
-        start_linear(autoencoder, data.train, seed=recipe.seed)
+    if weights is None and not resume:
+        start_from_data(autoencoder, data.train, seed=recipe.seed)
     with _unbegun_leaves_nothing(run):
         if run.is_main_process:
             _write_start(recipe, folder, data)
