@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pellucid.bottlenecks.checks import check_codes, check_levels
 from pellucid.bottlenecks.rvq import RVQ
+from pellucid.functional.code_paths import best_paths
 from pellucid.functional.nearest_code import CodeTable, full_precision
 
 
@@ -28,7 +29,7 @@ class FrozenRVQ:
 
     @torch.no_grad()
     def __init__(self, rvq: RVQ) -> None:
-        self.levels, self.codes = rvq.levels, rvq.codes
+        self.levels, self.codes, self.beam = rvq.levels, rvq.codes, rvq.beam
         self.in_projection = copy.deepcopy(rvq.in_projection).requires_grad_(False)
         self.out_projection = copy.deepcopy(rvq.out_projection).requires_grad_(False)
         codebooks = rvq.first(None)
@@ -49,6 +50,8 @@ class FrozenRVQ:
         left_ND = self.in_projection(h_NC.float())
         codes = []
         with full_precision(h_NC.device.type):
+            if self.beam > 1:
+                return best_paths(left_ND, self.tables[:levels], self.vectors[:levels], self.beam)
             for table, vectors_KD in zip(self.tables[:levels], self.vectors, strict=False):
                 codes.append(table.search(left_ND))
                 left_ND = left_ND - F.embedding(codes[-1], vectors_KD)

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from pellucid.bottlenecks.codebook import Codebook
+from pellucid.functional.code_paths import best_paths
 from pellucid.functional.code_statistics import CodeSums, code_counts, perplexity, usage
+from pellucid.functional.nearest_code import CodeTable, full_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,12 @@ class Quantised:
 
 @torch.no_grad()
 def quantise(
-    z_ND: Tensor, codebooks: Iterable[Codebook], *, learn: bool, used_N: Tensor | None = None
+    z_ND: Tensor,
+    codebooks: Iterable[Codebook],
+    *,
+    learn: bool,
+    used_N: Tensor | None = None,
+    beam: int = 1,
 ) -> Quantised:
     """Search level after level, and let the codebooks learn when asked to.
 
@@ -56,6 +63,7 @@ def quantise(
             a second stage of training freezes, never do.
         used_N: (N,) how many levels each row's sum takes, ≥ 1; None takes all. Every level still
             learns from all rows.
+        beam: partial sums that the search keeps per row; 1 while learning.
     """
     codebooks = list(codebooks)
     learn = learn and all(codebook.training for codebook in codebooks)
@@ -63,10 +71,11 @@ def quantise(
     vectors_ND, remainder_ND = torch.zeros_like(left_ND), torch.zeros_like(left_ND)
     squares_N = left_ND.new_zeros(left_ND.shape[0])
     codes, errors, counts, sums = [], [], [], []
+    paths_NL = search_levels(left_ND, codebooks, beam) if beam > 1 else None
     for level, codebook in enumerate(codebooks):
         if learn:
             codebook.prepare(left_ND)
-        codes_N = codebook.search(left_ND)
+        codes_N = codebook.search(left_ND) if paths_NL is None else paths_NL[:, level]
         chosen_ND = codebook.lookup(codes_N)
         if learn:
             sums.append(codebook.observe(left_ND, codes_N))
@@ -95,6 +104,20 @@ def quantise(
         counts=torch.stack(counts),
         sums=tuple(sums),
     )
+
+
+@torch.no_grad()
+def search_levels(z_ND: Tensor, codebooks: Sequence[Codebook], beam: int) -> Tensor:
+    """Return the (N, L) codes of float32 rows: level by level, or the best of `beam` paths."""
+    if beam > 1:
+        tables = [CodeTable.of(codebook.table()) for codebook in codebooks]
+        with full_precision(z_ND.device.type):
+            return best_paths(z_ND, tables, [codebook.table() for codebook in codebooks], beam)
+    codes = []
+    for codebook in codebooks:
+        codes.append(codebook.search(z_ND))
+        z_ND = z_ND - codebook.lookup(codes[-1])
+    return torch.stack(codes, -1)
 
 
 def draw_levels(h_BCP: Tensor, levels: int, dropout: float) -> Tensor | None:

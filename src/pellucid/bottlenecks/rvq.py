@@ -21,7 +21,12 @@ from pellucid.bottlenecks.checks import (
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
-from pellucid.bottlenecks.residual import draw_levels, quantisation_metrics, quantise
+from pellucid.bottlenecks.residual import (
+    draw_levels,
+    quantisation_metrics,
+    quantise,
+    search_levels,
+)
 from pellucid.bottlenecks.rows import from_rows, to_rows
 from pellucid.errors import PellucidError
 from pellucid.functional.straight_through import Estimator, check_estimator, declared_vjp, through
@@ -40,6 +45,8 @@ class RVQ(Bottleneck):
         codes: size K of each.
         dim: code dimensions; linear maps lead there and back. None: codes live in feature space.
         cosine: search by direction (codes keep their length, so that residuals shrink).
+        beam: partial sums that the search keeps per vector when the model codes; more find nearer
+            sums at the same bits, and take longer. Training searches level by level.
         dropout: share of training samples that use only their first n levels, n uniform in 1…L
             (Kumar et al. 2023, section 3.2); their codes beyond are −1.
         update, decay, commitment, codebook_weight, orthogonality, usage_entropy,
@@ -59,6 +66,7 @@ class RVQ(Bottleneck):
         codes: int = 1024,
         dim: int | None = None,
         cosine: bool = False,
+        beam: int = 1,
         dropout: float = 0.0,
         update: Literal["ema", "gradient"] = "ema",
         decay: float = 0.9,
@@ -75,13 +83,19 @@ class RVQ(Bottleneck):
         super().__init__()
         rules = {
             "levels": (levels >= 1, "an integer ≥ 1", levels),
+            "beam": (beam >= 1, "an integer ≥ 1", beam),
+            "cosine": (
+                not cosine or beam == 1,
+                "false with a beam: paths compare distances",
+                cosine,
+            ),
             "dropout": (0 <= dropout <= 1, "a probability in [0, 1]", dropout),
         }
         check_arguments("RVQ", rules)
         self.channels = self.out_channels = channels
         self.levels = self.residual_levels = levels
         self.codes = self.codebook_size = codes
-        self.dropout = dropout
+        self.beam, self.dropout = beam, dropout
         self.estimator = check_estimator(estimator)
         self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
         self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)
@@ -125,7 +139,8 @@ class RVQ(Bottleneck):
             z_ND = self.in_projection(to_rows(h_BCP).float())
             dropout = self.dropout if self.training and levels is None else 0.0
             used_N = draw_levels(h_BCP, self.levels, dropout)
-            found = quantise(z_ND, codebooks, learn=self.training, used_N=used_N)
+            beam = 1 if self.training else self.beam
+            found = quantise(z_ND, codebooks, learn=self.training, used_N=used_N, beam=beam)
             q_ND = through(z_ND, found.vectors, self.estimator)
             quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
             penalties = codebook_penalties(z_ND, codebooks, found, self.weights)
@@ -149,12 +164,9 @@ class RVQ(Bottleneck):
         Raises:
             PellucidError: as `forward` does.
         """
-        left_ND = to_rows(self.code_space(h_BCP))
-        codes = []
-        for codebook in self.first(levels):
-            codes.append(codebook.search(left_ND))
-            left_ND = left_ND - codebook.lookup(codes[-1])
-        return torch.stack(codes, -1).view(h_BCP.shape[0], *h_BCP.shape[2:], len(codes))
+        codebooks = self.first(levels)
+        codes_NL = search_levels(to_rows(self.code_space(h_BCP)), codebooks, self.beam)
+        return codes_NL.view(h_BCP.shape[0], *h_BCP.shape[2:], len(codebooks))
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return (B, channels, P...) for codes (B, P..., n) of the first n ≤ L levels.
@@ -195,7 +207,8 @@ class RVQ(Bottleneck):
         return from_rows(vjp_ND, z_BCP)
 
     def _quantise_all(self, z_ND: Tensor) -> Tensor:
-        return quantise(z_ND, self.first(None), learn=False).vectors
+        beam = 1 if self.training else self.beam
+        return quantise(z_ND, self.first(None), learn=False, beam=beam).vectors
 
     def first(self, levels: int | None) -> list[Codebook]:
         """Return the codebooks of the first levels; None means all.
