@@ -51,8 +51,9 @@ def _silence(network: nn.Module) -> None:
             parameter.zero_()
 
 
-def _principal_components(conv: nn.Conv1d, x_NCT: Tensor) -> None:
+def _principal_components(conv: nn.Module, x_NCT: Tensor) -> None:
     """Set a frame convolution to shaped principal components of frames, of mean square 1."""
+    assert isinstance(conv, nn.Conv1d)
     frame = conv.kernel_size[0]
     rows_RS = x_NCT.unfold(-1, frame, frame).transpose(1, 2).flatten(0, 1).flatten(1).double()
     values, vectors = torch.linalg.eigh(rows_RS.T @ rows_RS / len(rows_RS))
@@ -67,8 +68,9 @@ def _principal_components(conv: nn.Conv1d, x_NCT: Tensor) -> None:
         conv.bias.zero_()
 
 
-def _least_squares(conv: nn.ConvTranspose1d, z_NDF: Tensor, target_NCT: Tensor) -> None:
+def _least_squares(conv: nn.Module, z_NDF: Tensor, target_NCT: Tensor) -> None:
     """Set a transposed convolution to predict each frame's samples from its own and the last z."""
+    assert isinstance(conv, nn.ConvTranspose1d)
     frame = conv.stride[0]
     target = target_NCT.unfold(-1, frame, frame).transpose(1, 2).flatten(2)
     both = torch.cat([z_NDF, F.pad(z_NDF, (1, 0))[..., :-1]], 1).transpose(1, 2)
