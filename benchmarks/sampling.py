@@ -2,9 +2,10 @@
 
 Both draw from untrained weights (speed does not depend on their values): batch 64, 64 and 256
 tokens of 512 codes, 4 layers, 4 heads, width 256, plain temperature 1, each with its own key-value
-cache. The two take turns; the ratio is the median over pairs.
+cache. The two take turns; the ratio is the median over pairs. What our linear layers and our
+attention take alone says what is left to gain.
 
-    python benchmarks/sampling.py [--pairs 5] [--threads 1] [--write]
+    taskset -c 1 env OMP_NUM_THREADS=1 python benchmarks/sampling.py [--pairs 5] [--write]
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import transformers
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from pellucid.priors.cache import KeyValueCache
 from pellucid.priors.decoding import PackedTransformer, Stepper
 from pellucid.priors.layout import Layout
 from pellucid.priors.sampling import sample
@@ -47,7 +49,8 @@ def peer(tokens: int, precision: Precision) -> Callable[[], object]:
         vocab_size=CODES + 1, n_positions=tokens + 1, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS,
         bos_token_id=CODES, eos_token_id=None, pad_token_id=CODES,
     )  # fmt: skip
-    model = GPT2LMHeadModel(config).eval().to(DTYPES[precision])
+    model: Any = GPT2LMHeadModel(config).eval()  # its own annotations contradict each other
+    model.to(DTYPES[precision])
     start = torch.full((BATCH, 1), CODES)
     mask = torch.ones_like(start)
 
@@ -67,11 +70,51 @@ def pairs(tokens: int, precision: Precision, count: int) -> tuple[list[float], l
     rates: tuple[list[float], list[float]] = ([], [])
     for turn in range(count + 1):
         for call, found in zip(calls, rates, strict=True):
-            started = time.perf_counter()
-            call()
+            seconds = elapsed(call)
             if turn:  # the first turn warms up
-                found.append(BATCH * tokens / (time.perf_counter() - started))
+                found.append(BATCH * tokens / seconds)
     return rates
+
+
+@torch.inference_mode()
+def parts(tokens: int, precision: Precision) -> tuple[float, float]:
+    """Return seconds that a draw spends in its linear layers, and in attention with its cache."""
+    dtype = DTYPES[precision]
+    model = CodeTransformer(Layout(CODES, GRIDS[tokens]), width=WIDTH, layers=LAYERS, heads=HEADS)
+    packed = PackedTransformer(model, rows=BATCH, dtype=dtype)
+    x, wide = (torch.randn(BATCH, width).to(dtype) for width in (WIDTH, 4 * WIDTH))
+    cache = KeyValueCache(
+        layers=LAYERS, rows=BATCH, heads=HEADS, channels=WIDTH // HEADS, length=tokens,
+        dtype=dtype, device=torch.device("cpu"),
+    )  # fmt: skip
+    query = x.view(BATCH * HEADS, 1, -1)
+    key, value = x.view(BATCH, HEADS, -1), x.view(BATCH, HEADS, -1)
+
+    def linear() -> None:
+        for _ in range(tokens):
+            for layer in packed.layers:
+                layer.to_qkv(x)
+                layer.out.added_to(x, x)
+                layer.up(x)
+                layer.down.added_to(x, wide)
+            packed.outputs[0](x)
+
+    def attention() -> None:
+        for position in range(tokens):
+            cache.reserve(position)
+            for layer in range(LAYERS):
+                cache.write(layer, position, key, value)
+                cache.attend(layer, position, query)
+
+    packed.outputs[0](x)
+    return elapsed(linear), elapsed(attention)
+
+
+def elapsed(work: Callable[[], object]) -> float:
+    """Return seconds of a call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def cache_gap() -> float:
@@ -102,19 +145,25 @@ def main() -> None:
         f"{HEADS} heads, width {WIDTH}; {arguments.pairs} alternating pairs, {arguments.threads} "
         f"thread, torch {torch.__version__}, transformers {transformers.__version__}, load average "
         f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores. Medians of wall time; the ratio is "
-        "the median (lowest … highest) of the pairs' ratios.",
+        "the median (lowest … highest) of the pairs' ratios. The last columns: shares of our time "
+        "that the linear layers and the attention (with its cache) take when run alone.",
         "",
-        "| tokens | number format | ours, tokens/s | GPT-2 `generate`, tokens/s | faster |",
-        "|---:|---|---:|---:|---|",
+        "| tokens | number format | ours, tokens/s | GPT-2 `generate`, tokens/s | faster "
+        "| linear layers | attention |",
+        "|---:|---|---:|---:|---|---:|---:|",
     ]
     for precision in DTYPES:
         for tokens in GRIDS:
             mine, theirs = pairs(tokens, precision, arguments.pairs)
+            found = [parts(tokens, precision) for _ in mine]
+            alone = [statistics.median(p) for p in zip(*found, strict=True)]
+            whole = BATCH * tokens / statistics.median(mine)
             ratios = sorted(a / b for a, b in zip(mine, theirs, strict=True))
             lines.append(
                 f"| {tokens} | {precision} | {statistics.median(mine):,.0f} "
                 f"| {statistics.median(theirs):,.0f} "
-                f"| **{statistics.median(ratios):.1f}×** ({ratios[0]:.1f} … {ratios[-1]:.1f}) |"
+                f"| **{statistics.median(ratios):.1f}×** ({ratios[0]:.1f} … {ratios[-1]:.1f}) "
+                f"| {alone[0] / whole:.0%} | {alone[1] / whole:.0%} |"
             )
             print(lines[-1], flush=True)
     lines += [
