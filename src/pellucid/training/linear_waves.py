@@ -21,14 +21,16 @@ _SHAPING = 0.25
 """Components are divided by λ^this, λ their variance: noise that a quantiser adds alike to all
 follows the spectrum by half in dB, as weighting filters of speech coders have it (γ ≈ ½)."""
 _RIDGE = 1e-4  # of the mean diagonal
+_SOFT = 0.1
 
 
 @torch.no_grad()
 def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tensor) -> None:
-    """Set the linear paths to principal components and least squares, the networks to zero.
+    """Set the linear paths to principal components and least squares, the networks to a tenth.
 
     Args:
-        autoencoder: a SEANet encoder and decoder with `linear`; changed in place.
+        autoencoder: a SEANet encoder and decoder with `linear`, whose layers have unit power;
+            changed in place.
         x_NCT: crops of the training split; their length is a multiple of the stride.
         target_NCT: what should come out.
     """
@@ -38,17 +40,21 @@ def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tens
     assert isinstance(decoder, SEANetDecoder)
     assert decoder.linear is not None
     for network in (encoder.end[-1], decoder.final):
-        _silence(network)
+        _quieten(network)
     _principal_components(encoder.linear.conv, x_NCT)
     z_NDF = autoencoder.encode(x_NCT).mean  # codebooks have not begun
     _least_squares(decoder.linear.conv, z_NDF, target_NCT)
 
 
-def _silence(network: nn.Module) -> None:
-    """Let a convolution answer zero: its bias, and of a normalised weight the length alone."""
+def _quieten(network: nn.Module) -> None:
+    """Let a convolution speak softly.
+
+    Not silently: under weight norm a kernel of length zero passes no gradient to its direction,
+    and a length whose direction cannot turn stays near zero for ever.
+    """
     for name, parameter in network.named_parameters():
-        if not name.endswith("original1"):  # a direction; of length zero it would be none
-            parameter.zero_()
+        if not name.endswith("original1"):  # a direction
+            parameter.mul_(_SOFT)
 
 
 def _principal_components(conv: nn.Module, x_NCT: Tensor) -> None:
