@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.coded import code_metrics, coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
-from pellucid.bottlenecks.lfq import MOST_BITS, binary_metrics
+from pellucid.bottlenecks.lfq import MOST_BITS
 from pellucid.bottlenecks.rows import from_rows, to_rows
 from pellucid.functional.binary import bit_entropy_gap, bits_to_codes, codes_to_bits, sign
 from pellucid.functional.straight_through import through, unit_vjp
-from pellucid.records import Latent, Penalty
+from pellucid.records import Penalty
 
 
 class BSQ(Bottleneck):
@@ -60,9 +61,8 @@ class BSQ(Bottleneck):
         self.codebook_size = self.codes
         self.bits_per_position = float(bits)
         self.bit_entropy, self.temperature = bit_entropy, temperature
-        project = channels != bits
-        self.in_projection = nn.Linear(channels, bits) if project else nn.Identity()
-        self.out_projection = nn.Linear(bits, channels) if project else nn.Identity()
+        dim = None if channels == bits else bits
+        self.in_projection, self.out_projection = projections(channels, dim)
 
     def forward(self, h_BCP: Tensor) -> BottleneckOutput:
         """Return corners of the cube inside the sphere as latents; shapes in `Bottleneck`."""
@@ -74,16 +74,13 @@ class BSQ(Bottleneck):
             mean_NC = self.out_projection(u_ND)
             quantized_NC = self.out_projection(through(u_ND, q_ND))
             gap = bit_entropy_gap(u_ND, self.temperature * self._side)
-        quantized_BCP = from_rows(quantized_NC, h_BCP)
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(
-                mean=from_rows(mean_NC, h_BCP),
-                codes=codes_N.view(h_BCP.shape[0], *h_BCP.shape[2:]),
-                quantized=quantized_BCP,
-            ),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=codes_N,
             penalties={"bit_entropy": Penalty(gap, self.bit_entropy, "bits per bit")},
-            metrics=binary_metrics(u_ND.detach(), q_ND, codes_N, self.codes),
+            metrics=code_metrics(u_ND.detach(), q_ND, codes_N, self.codes),
         )
 
     def decode_codes(self, codes: Tensor) -> Tensor:
@@ -99,8 +96,7 @@ class BSQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features, before the sphere."""
         check_features(h_BCP, self.channels, where="BSQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the corner nearest to the direction of code-space values."""

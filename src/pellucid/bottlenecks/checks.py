@@ -64,6 +64,35 @@ def check_codes(codes: Tensor, k: int, *, where: str, lowest: int = 0) -> None:
         )
 
 
+def check_residual_arguments(owner: str, levels: int, dropout: float) -> None:
+    """Refuse a number of levels or a level dropout without a meaning.
+
+    Raises:
+        RecipeError: naming the argument.
+    """
+    rules = {
+        "levels": (levels >= 1, "an integer ≥ 1", levels),
+        "dropout": (0 <= dropout <= 1, "a probability in [0, 1]", dropout),
+    }
+    check_arguments(owner, rules)
+
+
+def check_residual_codes(codes: Tensor, k: int, most: int, *, where: str) -> None:
+    """Refuse codes that are not integers in [−1, k), levels last.
+
+    Raises:
+        PellucidError: with what was expected and what was found.
+    """
+    check_codes(codes, k, where=where, lowest=-1)
+    if codes.dim() < 2:
+        raise PellucidError(
+            "residual codes end in an axis of levels",
+            where=where,
+            expected=f"(B, positions..., 1 to {most})",
+            found=tuple(codes.shape),
+        )
+
+
 def check_levels(levels: int | None, most: int, *, where: str) -> int:
     """Return how many residual levels are meant: all of them, or the first so many.
 

@@ -14,16 +14,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.checks import (
+    check_arguments,
+    check_features,
+    check_levels,
+    check_residual_arguments,
+    check_residual_codes,
+)
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
+from pellucid.bottlenecks.coded import coded_output
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.bottlenecks.residual import Quantised, draw_levels, quantise
 from pellucid.bottlenecks.rows import from_rows, to_rows
-from pellucid.errors import PellucidError
 from pellucid.functional.code_statistics import perplexity, usage
 from pellucid.functional.straight_through import through
-from pellucid.records import Latent, Penalty
+from pellucid.records import Penalty
 
 
 class Level(nn.Module):
@@ -99,12 +105,9 @@ class FactorisedRVQ(Bottleneck):
         restart_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        rules = {
-            "levels": (levels >= 1, "an integer ≥ 1", levels),
-            "dim": (1 <= dim <= channels, f"1 … {channels}, the channels", dim),
-            "dropout": (0 <= dropout <= 1, "a probability in [0, 1]", dropout),
-        }
-        check_arguments("FactorisedRVQ", rules)
+        check_residual_arguments("FactorisedRVQ", levels, dropout)
+        fits = 1 <= dim <= channels
+        check_arguments("FactorisedRVQ", {"dim": (fits, f"1 … {channels}, the channels", dim)})
         self.channels = self.out_channels = channels
         self.residual_levels, self.codebook_size, self.dropout = levels, codes, dropout
         self.bits_per_position = levels * math.log2(codes)
@@ -156,14 +159,11 @@ class FactorisedRVQ(Bottleneck):
         if used_N is not None:
             level_L = torch.arange(len(chosen), device=codes_NL.device)
             codes_NL = codes_NL.where(level_L < used_N[:, None], -1)
-        quantized_BCP = from_rows(coded.quantized, h_BCP)
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(
-                from_rows(coded.unquantized, h_BCP),
-                codes=codes_NL.view(h_BCP.shape[0], *h_BCP.shape[2:], len(chosen)),
-                quantized=quantized_BCP,
-            ),
+        return coded_output(
+            h_BCP,
+            mean_NC=coded.unquantized,
+            quantized_NC=coded.quantized,
+            codes=codes_NL,
             penalties=penalties,
             metrics=_metrics(coded),
         )
@@ -177,14 +177,7 @@ class FactorisedRVQ(Bottleneck):
             PellucidError: when a code is not an integer in [−1, K), or there are too many levels.
         """
         where = "FactorisedRVQ.decode_codes"
-        check_codes(codes, self.codebook_size or 0, where=where, lowest=-1)
-        if codes.dim() < 2:
-            raise PellucidError(
-                "residual codes end in an axis of levels",
-                where=where,
-                expected=f"(B, positions..., 1 to {self.residual_levels})",
-                found=tuple(codes.shape),
-            )
+        check_residual_codes(codes, self.codebook_size or 0, len(self.levels), where=where)
         total = 0.0
         for level, codes_l in zip(self._first(codes.shape[-1]), codes.unbind(-1), strict=True):
             vectors = level.out_projection(level.codebook.lookup(codes_l.clamp(min=0)))
@@ -246,14 +239,7 @@ class FactorisedRVQ(Bottleneck):
         }
 
     def _first(self, levels: int | None) -> list[Level]:
-        count = len(self.levels) if levels is None else levels
-        if not 1 <= count <= len(self.levels):
-            raise PellucidError(
-                "this many residual levels do not exist",
-                where="FactorisedRVQ",
-                expected=f"1 … {len(self.levels)}",
-                found=count,
-            )
+        count = check_levels(levels, len(self.levels), where="FactorisedRVQ")
         return list(self.levels)[:count]  # type: ignore[arg-type]
 
 

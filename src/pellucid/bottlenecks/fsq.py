@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.coded import code_metrics, coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.bottlenecks.rows import from_rows, to_rows
-from pellucid.functional.code_statistics import code_counts, perplexity, usage
 from pellucid.functional.finite_scalar import (
     bound,
     bound_derivative,
@@ -22,7 +22,6 @@ from pellucid.functional.finite_scalar import (
     round_through,
     to_codes,
 )
-from pellucid.records import Latent
 
 
 class FSQ(Bottleneck):
@@ -52,10 +51,8 @@ class FSQ(Bottleneck):
         self.channels = self.out_channels = channels
         self.codes = self.codebook_size = math.prod(levels)
         self.bits_per_position = math.log2(self.codes)
-        dim = len(levels)
-        project = channels != dim
-        self.in_projection = nn.Linear(channels, dim) if project else nn.Identity()
-        self.out_projection = nn.Linear(dim, channels) if project else nn.Identity()
+        dim = None if channels == len(levels) else len(levels)
+        self.in_projection, self.out_projection = projections(channels, dim)
         self.register_buffer("grid", torch.tensor(levels), persistent=False)
 
     def forward(self, h_BCP: Tensor) -> BottleneckOutput:
@@ -68,25 +65,14 @@ class FSQ(Bottleneck):
             codes_N = to_codes(digits_ND.detach(), self.grid)
             mean_NC = self.out_projection(unrounded_ND / (self.grid // 2))
             quantized_NC = self.out_projection(digits_ND / (self.grid // 2))
-        z_BCP = from_rows(quantized_NC, h_BCP)
-        codes = codes_N.view(h_BCP.shape[0], *h_BCP.shape[2:])
-        return BottleneckOutput(
-            z=z_BCP.to(h_BCP.dtype),
-            latent=Latent(mean=from_rows(mean_NC, h_BCP), codes=codes, quantized=z_BCP),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=codes_N,
             penalties={},
-            metrics=self._metrics(unrounded_ND.detach(), digits_ND.detach(), codes_N),
+            metrics=code_metrics(unrounded_ND.detach(), digits_ND.detach(), codes_N, self.codes),
         )
-
-    def _metrics(self, unrounded_ND: Tensor, digits_ND: Tensor, codes_N: Tensor) -> dict:
-        counts_K = code_counts(codes_N, self.codes)
-        error = (unrounded_ND - digits_ND).square().mean()
-        variance = unrounded_ND.var(dim=0, correction=0).mean().clamp(min=1e-12)
-        return {
-            "perplexity": perplexity(counts_K),
-            "usage": usage(counts_K),
-            "quantisation_error_ratio": error / variance,
-            "latent_rms": unrounded_ND.square().mean().sqrt(),
-        }
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return (B, channels, P...) for codes (B, P...).
@@ -101,8 +87,7 @@ class FSQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features, before the bound."""
         check_features(h_BCP, self.channels, where="FSQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return grid points in [−1, 1] for unbounded code-space values."""

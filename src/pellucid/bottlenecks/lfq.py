@@ -7,15 +7,15 @@ K = 2^D codes.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.coded import code_metrics, coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
-from pellucid.bottlenecks.rows import from_rows, to_rows
+from pellucid.bottlenecks.rows import to_rows
 from pellucid.functional.binary import bit_entropy_gap, bits_to_codes, codes_to_bits, sign
-from pellucid.functional.code_statistics import code_counts, perplexity, usage
 from pellucid.functional.straight_through import through
-from pellucid.records import Latent, Penalty
+from pellucid.records import Penalty
 
 MOST_BITS = 20
 """Use of 2^20 codes is still counted one by one."""
@@ -61,9 +61,8 @@ class LFQ(Bottleneck):
         self.codebook_size = self.codes
         self.bits_per_position = float(bits)
         self.commitment, self.bit_entropy, self.temperature = commitment, bit_entropy, temperature
-        project = channels != bits
-        self.in_projection = nn.Linear(channels, bits) if project else nn.Identity()
-        self.out_projection = nn.Linear(bits, channels) if project else nn.Identity()
+        dim = None if channels == bits else bits
+        self.in_projection, self.out_projection = projections(channels, dim)
 
     def forward(self, h_BCP: Tensor) -> BottleneckOutput:
         """Return sign vectors as latents; shapes in `Bottleneck`."""
@@ -82,16 +81,13 @@ class LFQ(Bottleneck):
                     bit_entropy_gap(z_ND, self.temperature), self.bit_entropy, "bits per bit"
                 ),
             }
-        quantized_BCP = from_rows(quantized_NC, h_BCP)
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(
-                mean=from_rows(mean_NC, h_BCP),
-                codes=codes_N.view(h_BCP.shape[0], *h_BCP.shape[2:]),
-                quantized=quantized_BCP,
-            ),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=codes_N,
             penalties=penalties,
-            metrics=binary_metrics(z_ND.detach(), signs_ND, codes_N, self.codes),
+            metrics=code_metrics(z_ND.detach(), signs_ND, codes_N, self.codes),
         )
 
     def decode_codes(self, codes: Tensor) -> Tensor:
@@ -106,8 +102,7 @@ class LFQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features."""
         check_features(h_BCP, self.channels, where="LFQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the signs of code-space values."""
@@ -116,15 +111,3 @@ class LFQ(Bottleneck):
     def declared_vjp(self, z_BCP: Tensor, gradient_BCP: Tensor) -> Tensor:
         """Return the gradient unchanged: plain straight-through."""
         return gradient_BCP
-
-
-def binary_metrics(z_ND: Tensor, q_ND: Tensor, codes_N: Tensor, codes: int) -> dict[str, Tensor]:
-    """Return batch perplexity, usage, quantisation error E‖z − q‖²/Var(z), and the RMS of z."""
-    counts_K = code_counts(codes_N, codes)
-    variance = z_ND.var(dim=0, correction=0).mean().clamp(min=1e-12)
-    return {
-        "perplexity": perplexity(counts_K),
-        "usage": usage(counts_K),
-        "quantisation_error_ratio": (z_ND - q_ND).square().mean() / variance,
-        "latent_rms": z_ND.square().mean().sqrt(),
-    }

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from pellucid.bottlenecks.checks import (
     check_arguments,
-    check_codes,
     check_features,
     check_levels,
+    check_residual_arguments,
+    check_residual_codes,
 )
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
+from pellucid.bottlenecks.coded import coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.bottlenecks.residual import (
     draw_levels,
@@ -28,9 +30,7 @@ from pellucid.bottlenecks.residual import (
     search_levels,
 )
 from pellucid.bottlenecks.rows import from_rows, to_rows
-from pellucid.errors import PellucidError
 from pellucid.functional.straight_through import Estimator, check_estimator, declared_vjp, through
-from pellucid.records import Latent
 
 
 class RVQ(Bottleneck):
@@ -81,15 +81,14 @@ class RVQ(Bottleneck):
         estimator: Literal["straight-through", "rotation"] = "straight-through",
     ) -> None:
         super().__init__()
+        check_residual_arguments("RVQ", levels, dropout)
         rules = {
-            "levels": (levels >= 1, "an integer ≥ 1", levels),
             "beam": (beam >= 1, "an integer ≥ 1", beam),
             "cosine": (
                 not cosine or beam == 1,
                 "false with a beam: paths compare distances",
                 cosine,
             ),
-            "dropout": (0 <= dropout <= 1, "a probability in [0, 1]", dropout),
         }
         check_arguments("RVQ", rules)
         self.channels = self.out_channels = channels
@@ -97,8 +96,7 @@ class RVQ(Bottleneck):
         self.codes = self.codebook_size = codes
         self.beam, self.dropout = beam, dropout
         self.estimator = check_estimator(estimator)
-        self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
-        self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)
+        self.in_projection, self.out_projection = projections(channels, dim)
         self.codebooks = nn.ModuleList(
             Codebook(
                 codes,
@@ -144,11 +142,11 @@ class RVQ(Bottleneck):
             q_ND = through(z_ND, found.vectors, self.estimator)
             quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
             penalties = codebook_penalties(z_ND, codebooks, found, self.weights)
-        quantized_BCP = from_rows(quantized_NC, h_BCP)
-        codes = found.codes.view(h_BCP.shape[0], *h_BCP.shape[2:], len(codebooks))
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(from_rows(mean_NC, h_BCP), codes=codes, quantized=quantized_BCP),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=found.codes,
             penalties=penalties,
             metrics=quantisation_metrics(z_ND, found),
         )
@@ -176,14 +174,7 @@ class RVQ(Bottleneck):
         Raises:
             PellucidError: when a code is not an integer in [−1, K), or there are too many levels.
         """
-        check_codes(codes, self.codes, where="RVQ.decode_codes", lowest=-1)
-        if codes.dim() < 2:
-            raise PellucidError(
-                "residual codes end in an axis of levels",
-                where="RVQ.decode_codes",
-                expected=f"(B, positions..., 1 to {self.levels})",
-                found=tuple(codes.shape),
-            )
+        check_residual_codes(codes, self.codes, self.levels, where="RVQ.decode_codes")
         total = 0.0
         for codebook, level in zip(self.first(codes.shape[-1]), codes.unbind(-1), strict=True):
             total = total + codebook.lookup(level.clamp(min=0)) * (level >= 0).unsqueeze(-1)
@@ -192,8 +183,7 @@ class RVQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features."""
         check_features(h_BCP, self.channels, where="RVQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the sum of all levels' codes (B, D, P...) for code-space values."""

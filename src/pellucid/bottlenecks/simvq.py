@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.bottlenecks.checks import check_arguments, check_codes, check_features
+from pellucid.bottlenecks.coded import code_metrics, coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
-from pellucid.bottlenecks.lfq import binary_metrics as code_metrics
 from pellucid.bottlenecks.rows import from_rows, to_rows
 from pellucid.functional.nearest_code import nearest_code
 from pellucid.functional.straight_through import Estimator, check_estimator, declared_vjp, through
-from pellucid.records import Latent, Penalty
+from pellucid.records import Penalty
 
 
 class SimVQ(Bottleneck):
@@ -70,8 +70,7 @@ class SimVQ(Bottleneck):
         self.bits_per_position = math.log2(codes)
         self.commitment, self.codebook_weight = commitment, codebook_weight
         self.estimator = check_estimator(estimator)
-        self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
-        self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)
+        self.in_projection, self.out_projection = projections(channels, dim)
         width = channels if dim is None else dim
         self.register_buffer("fixed", torch.randn(codes, width) * width**-0.5)
         self.codebook_map = nn.Linear(width, width, bias=False)
@@ -92,14 +91,11 @@ class SimVQ(Bottleneck):
             quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
             pull = (z_ND - chosen_ND.detach()).square().mean()
             push = (z_ND.detach() - chosen_ND).square().mean()
-        quantized_BCP = from_rows(quantized_NC, h_BCP)
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(
-                mean=from_rows(mean_NC, h_BCP),
-                codes=codes_N.view(h_BCP.shape[0], *h_BCP.shape[2:]),
-                quantized=quantized_BCP,
-            ),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=codes_N,
             penalties={
                 "commitment": Penalty(pull, self.commitment, "mean squared latent"),
                 "codebook": Penalty(push, self.codebook_weight, "mean squared latent"),
@@ -119,8 +115,7 @@ class SimVQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features."""
         check_features(h_BCP, self.channels, where="SimVQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the nearest codes' vectors (B, D, P...) of code-space values."""

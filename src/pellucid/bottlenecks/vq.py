@@ -11,11 +11,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pellucid.bottlenecks.checks import check_codes, check_features
 from pellucid.bottlenecks.codebook import Codebook
 from pellucid.bottlenecks.codebook_penalties import PenaltyWeights, codebook_penalties
+from pellucid.bottlenecks.coded import coded_output, projected, projections
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.bottlenecks.residual import quantisation_metrics, quantise
 from pellucid.bottlenecks.rows import from_rows, to_rows
@@ -26,7 +27,6 @@ from pellucid.functional.straight_through import (
     through,
     unit_vjp,
 )
-from pellucid.records import Latent
 
 
 class VQ(Bottleneck):
@@ -85,8 +85,7 @@ class VQ(Bottleneck):
         super().__init__()
         self.channels = self.out_channels = channels
         self.cosine, self.estimator = cosine, check_estimator(estimator)
-        self.in_projection = nn.Identity() if dim is None else nn.Linear(channels, dim)
-        self.out_projection = nn.Identity() if dim is None else nn.Linear(dim, channels)
+        self.in_projection, self.out_projection = projections(channels, dim)
         self.codebook = Codebook(
             codes,
             channels if dim is None else dim,
@@ -117,11 +116,11 @@ class VQ(Bottleneck):
             q_ND = through(z_ND, found.vectors, self.estimator)
             quantized_NC, mean_NC = self.out_projection(q_ND), self.out_projection(z_ND)
             penalties = codebook_penalties(z_ND, [self.codebook], found, self.weights)
-        quantized_BCP = from_rows(quantized_NC, h_BCP)
-        codes = found.codes.view(h_BCP.shape[0], *h_BCP.shape[2:])
-        return BottleneckOutput(
-            z=quantized_BCP.to(h_BCP.dtype),
-            latent=Latent(from_rows(mean_NC, h_BCP), codes=codes, quantized=quantized_BCP),
+        return coded_output(
+            h_BCP,
+            mean_NC=mean_NC,
+            quantized_NC=quantized_NC,
+            codes=found.codes[:, 0],
             penalties=penalties,
             metrics=quantisation_metrics(z_ND, found),
         )
@@ -138,8 +137,7 @@ class VQ(Bottleneck):
     def code_space(self, h_BCP: Tensor) -> Tensor:
         """Return (B, D, P...) in-projected features, before they are put on the sphere."""
         check_features(h_BCP, self.channels, where="VQ")
-        with torch.autocast(h_BCP.device.type, enabled=False):
-            return from_rows(self.in_projection(to_rows(h_BCP).float()), h_BCP)
+        return projected(h_BCP, self.in_projection)
 
     def through_code_space(self, z_BDP: Tensor) -> Tensor:
         """Return the nearest codes' vectors (B, D, P...) of code-space values."""
