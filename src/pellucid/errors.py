@@ -61,6 +61,11 @@ class MissingExtraError(PellucidError, ImportError):
     """An optional dependency is not installed."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message, or the error's type when it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """Return the valid name closest to `name`, or None when nothing is close."""
     by_lower = {v.lower(): v for v in valid}

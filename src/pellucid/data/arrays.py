@@ -25,7 +25,7 @@ import numpy as np
 from pellucid.data.annotations import pickled_dictionary
 from pellucid.data.reading import FLOAT_TOLERANCE, Picture, from_float
 from pellucid.data.sources import Source
-from pellucid.errors import DataError, nearest
+from pellucid.errors import DataError, first_line, nearest
 
 _KEYS = ("images", "labels", "groups")
 _ROWS_PER_CHECK = 4096
@@ -108,7 +108,7 @@ def open_array_file(path: Path, float_range: tuple[float, float] = (0.0, 1.0)) -
             "cannot read this array file",
             where=path,
             expected="plain numbers written by np.save, np.savez or np.savez_compressed",
-            found=_first_line(error),
+            found=first_line(error),
             hint="arrays of Python objects are pickles and are never loaded"
             if "object" in str(error).lower() or "pickle" in str(error)
             else None,
@@ -276,7 +276,3 @@ def _per_image(arrays: dict[str, np.ndarray], key: str, count: int, where: objec
         expected=f"{count} integers or strings, one per image",
         found=f"{values.dtype} of shape {values.shape}",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

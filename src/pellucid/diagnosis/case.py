@@ -205,6 +205,11 @@ def set_mode(modules: Any, *, training: bool) -> None:
         module.train(training)
 
 
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Return the cosine between two tensors; 0 when either is zero."""
+    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-30))
+
+
 def mean_square(x: Tensor) -> float:
     """Return E[x²] in float64."""
     return float(x.detach().double().square().mean())

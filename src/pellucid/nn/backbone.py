@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import RecipeError, RunError, require
+from pellucid.errors import RecipeError, RunError, first_line, require
 from pellucid.functional.value_range import ValueRange
 from pellucid.weight_files import read_tensors
 
@@ -118,7 +118,7 @@ class Backbone(nn.Module):
                 f"'{self.name}' cannot see images of this size",
                 where="encoder.name",
                 expected="a size that its stages divide, or a network of any size",
-                found=f"{tuple(x_BCHW.shape[-2:])}: {_first_line(error)}",
+                found=f"{tuple(x_BCHW.shape[-2:])}: {first_line(error)}",
             ) from error
 
     def depths(self) -> dict[str, int]:
@@ -223,7 +223,7 @@ def _cached(name: str, timm: Any) -> str:
             f"the weights of '{name}' are not in the cache and cannot be downloaded",
             where=place,
             expected=f"{file} of '{repository}'",
-            found=f"{type(error).__name__}: {_first_line(error)}",
+            found=f"{type(error).__name__}: {first_line(error)}",
             hint=f"put that file somewhere and say pretrained=PATH/{file}, or pretrained=false "
             "for weights drawn at random",
         ) from error
@@ -241,7 +241,3 @@ def _unknown(name: str, valid: list[str]) -> RecipeError:
 def _close(name: str, valid: list[str]) -> str | None:
     close = difflib.get_close_matches(name.split(".")[0].lower(), valid, n=3, cutoff=0.4)
     return f"the nearest names: {', '.join(close)}" if close else None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -19,7 +19,7 @@ import numpy as np
 
 from pellucid.data.stacks.panel import Panel
 from pellucid.data.stacks.regions import Region, UnreadableRegion, default_names, unique_names
-from pellucid.errors import PellucidError, require
+from pellucid.errors import PellucidError, first_line, require
 
 HDF5 = (".h5", ".hdf5", ".hdf")
 _NAMES = ("channels", "channel_names", "markers")
@@ -52,7 +52,7 @@ class ChunkedPixels:
                 for channel in channels
             ]
         except Exception as error:  # codecs and HDF5 have errors of their own
-            raise UnreadableRegion("truncated or corrupt store", _first_line(error)) from error
+            raise UnreadableRegion("truncated or corrupt store", first_line(error)) from error
         return np.stack(planes)
 
 
@@ -78,7 +78,7 @@ def open_chunked(path: Path, panel: Panel | None = None) -> list[Region]:
     except (PellucidError, UnreadableRegion):
         raise
     except Exception as error:
-        raise UnreadableRegion("truncated or corrupt store", _first_line(error)) from error
+        raise UnreadableRegion("truncated or corrupt store", first_line(error)) from error
     if not found:
         raise UnreadableRegion("no C×H×W array in the store")
     several = sum(_copies(array) for _, array, _ in found) > 1
@@ -178,7 +178,3 @@ def _names(array: Any, store: Any) -> tuple[str, ...] | None:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

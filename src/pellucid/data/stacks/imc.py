@@ -17,7 +17,7 @@ import numpy as np
 
 from pellucid.data.stacks.panel import Panel
 from pellucid.data.stacks.regions import Region, UnreadableRegion, unique_names
-from pellucid.errors import PellucidError, require
+from pellucid.errors import PellucidError, first_line, require
 
 _PURPOSE = "reading MCD and TXT"
 _SUFFIX = re.compile(r"_ROI_\d+(_\d+)?$")
@@ -62,7 +62,7 @@ def open_mcd(path: Path, panel: Panel | None = None) -> list[Region]:
     except PellucidError:
         raise
     except Exception as error:  # readimc lets parsers' and the system's errors through
-        raise UnreadableRegion("truncated or corrupt MCD", _first_line(error)) from error
+        raise UnreadableRegion("truncated or corrupt MCD", first_line(error)) from error
     if not regions:
         raise UnreadableRegion("no acquisition in the MCD")
     return regions
@@ -83,7 +83,7 @@ def open_txt(path: Path, panel: Panel | None = None) -> list[Region]:
     except UnreadableRegion:
         raise
     except Exception as error:
-        raise UnreadableRegion("truncated or corrupt TXT", _first_line(error)) from error
+        raise UnreadableRegion("truncated or corrupt TXT", first_line(error)) from error
     kept, names = _named(tags, labels, panel, path)
     slide = _SUFFIX.sub("", path.stem)
     return [
@@ -129,8 +129,4 @@ def _acquisition(path: Path, number: int | None) -> np.ndarray:
             found = next(a for s in file.slides for a in s.acquisitions if a.id == number)
             return np.asarray(file.read_acquisition(found), np.float32)
     except Exception as error:
-        raise UnreadableRegion("truncated or corrupt acquisition", _first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise UnreadableRegion("truncated or corrupt acquisition", first_line(error)) from error

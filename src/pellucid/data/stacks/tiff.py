@@ -19,7 +19,7 @@ import numpy as np
 
 from pellucid.data.stacks.panel import Panel
 from pellucid.data.stacks.regions import Region, UnreadableRegion, default_names, unique_names
-from pellucid.errors import PellucidError, require
+from pellucid.errors import PellucidError, first_line, require
 
 EXTENSIONS = (".tif", ".tiff")
 
@@ -45,7 +45,7 @@ class TiffPixels:
                 [np.asarray(array[self.kept[channel], rows, columns]) for channel in channels]
             )
         except Exception as error:  # decoders have errors of their own
-            raise UnreadableRegion("truncated or corrupt TIFF", _first_line(error)) from error
+            raise UnreadableRegion("truncated or corrupt TIFF", first_line(error)) from error
 
 
 def open_tiff(path: Path, panel: Panel | None = None) -> list[Region]:
@@ -72,7 +72,7 @@ def open_tiff(path: Path, panel: Panel | None = None) -> list[Region]:
     except (PellucidError, UnreadableRegion):
         raise
     except Exception as error:
-        raise UnreadableRegion("truncated or corrupt TIFF", _first_line(error)) from error
+        raise UnreadableRegion("truncated or corrupt TIFF", first_line(error)) from error
     return [
         Region(
             stem_of(path),
@@ -160,7 +160,3 @@ def _ome_names(xml: str | None) -> list[str] | None:
         node.get("Name") or node.get("ID") or "" for node in pixels if node.tag.endswith("}Channel")
     ]
     return names if names and all(names) else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.diagnosis.case import Case, set_mode
+from pellucid.diagnosis.case import Case, cosine, set_mode
 from pellucid.diagnosis.runner import decoded_latent
 
 RECONSTRUCTION = (
@@ -176,14 +176,10 @@ def plain_errors(found: TermGradients) -> set[str]:
         named = any(key in name.lower() for key in RECONSTRUCTION)
         along = 0.0
         if found.error is not None and found.error.numel() == gradient.numel():
-            along = max(_cosine(gradient, found.error), _cosine(gradient, found.error.sign()))
+            along = max(cosine(gradient, found.error), cosine(gradient, found.error.sign()))
         if along > 0.95 or (named and along > 0.3):
             plain.add(name)
     return plain
-
-
-def _cosine(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-30))
 
 
 @contextlib.contextmanager

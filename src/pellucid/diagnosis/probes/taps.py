@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.diagnosis.case import Case
+from pellucid.diagnosis.case import Case, cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +169,9 @@ def _compared(
         return StraightThrough(0.0, 0.0, "none", norm, where, training)
     if not usable:
         return StraightThrough(float("nan"), 0.0, "unknown", norm, where, training)
-    name, best = max(usable.items(), key=lambda item: _cosine(measured, item[1]))
+    name, best = max(usable.items(), key=lambda item: cosine(measured, item[1]))
     gain = float((measured * best).sum() / best.square().sum().clamp_min(1e-30))
-    return StraightThrough(gain, _cosine(measured, best), name, norm, where, training)
+    return StraightThrough(gain, cosine(measured, best), name, norm, where, training)
 
 
 def _rotation_vjp(before: Tensor, after: Tensor, v: Tensor, axis: int) -> Tensor:
@@ -188,10 +188,6 @@ def _rotation_vjp(before: Tensor, after: Tensor, v: Tensor, axis: int) -> Tensor
 
 def _unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-
-
-def _cosine(a: Tensor, b: Tensor) -> float:
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-30))
 
 
 def _vjp(out: Tensor, at: Tensor, v: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ that shares alone say nothing. Only leaving the term out tells a driver from a c
 
 from __future__ import annotations
 
-from pellucid.diagnosis.case import Case
+from pellucid.diagnosis.case import Case, cosine
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.adversary import adversarial_terms
 from pellucid.diagnosis.probes.outputs import (
@@ -110,5 +110,4 @@ def _finding(
 
 
 def _cosine(found: TermGradients, one: str, other: str) -> float:
-    a, b = found.at_output[one], found.at_output[other]
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-30))
+    return cosine(found.at_output[one], found.at_output[other])

@@ -13,8 +13,8 @@ import math
 from pellucid.diagnosis.case import Case, decibels
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
 from pellucid.diagnosis.probes.codes import code_use
-from pellucid.diagnosis.probes.decoder_tuning import tuned_decoder
-from pellucid.diagnosis.probes.quantisation import quantised
+from pellucid.diagnosis.probes.decoder_tuning import Tuned, tuned_decoder
+from pellucid.diagnosis.probes.quantisation import Quantised, quantised
 
 HINT = 0.4
 
@@ -48,8 +48,9 @@ def examine(case: Case) -> Finding | None:
         confidence = min(confidence, case.threshold("post-hoc-gap.tuned_db").confidence(tuned.low))
     if confidence < 0.1:
         return None
-    won = "" if tuned is None else f"; {tuned.steps} decoder-only steps on codes win "
-    won += "" if tuned is None else f"{tuned.win_db:.1f} dB"
+    won = "" if tuned is None else (
+        f"; {tuned.steps} decoder-only steps on codes win {tuned.win_db:.1f} dB"
+    )  # fmt: skip
     return Finding(
         id="post-hoc-gap",
         confidence=confidence,
@@ -57,40 +58,30 @@ def examine(case: Case) -> Finding | None:
         severity_unit="dB",
         summary=f"decode(mean) is good ({bar.mean / case.variance:.2g} of R1), decode(q(mean)) is "
         f"{bar_db:.1f} dB worse: the decoder was not trained on codes{won}",
-        evidence=(
-            Evidence("error / R1 of decode(mean)", bar.mean / case.variance, "1", "well below 1"),
-            Evidence("error / R1 of decode(q(mean))", bar.own / case.variance, "1", "about as low"),
-            Evidence("latent variance left by q", bar.latent_share, "1", "small"),
-            *(
-                ()
-                if tuned is None
-                else (
-                    Evidence(
-                        "won by training the decoder on q(mean)",
-                        tuned.win_db,
-                        "dB",
-                        "0",
-                        tuned.low,
-                        tuned.high,
-                    ),
-                )
-            ),
-        ),
-        ruled_out=(
-            RuledOut(
-                "codebook-collapse",
-                "the quantiser stands "
-                + ("near k-means" if behind is None else f"{behind:.1f} dB")
-                + " from k-means with as many vectors",
-            ),
-        )
-        if behind is not None
-        else (),
+        evidence=_evidence(bar, tuned, case.variance),
+        ruled_out=() if behind is None else (_not_the_codebook(behind),),
         treatment="fine-tune the decoder alone on q(mean), or train with the quantiser in place; "
         "then see how many codes are needed",
         expects=("decode(q(mean)) comes nearer to decode(mean)",),
         suggests={"train_only": "decoder"},
     )
+
+
+def _evidence(bar: Quantised, tuned: Tuned | None, variance: float) -> tuple[Evidence, ...]:
+    found = (
+        Evidence("error / R1 of decode(mean)", bar.mean / variance, "1", "well below 1"),
+        Evidence("error / R1 of decode(q(mean))", bar.own / variance, "1", "about as low"),
+        Evidence("latent variance left by q", bar.latent_share, "1", "small"),
+    )
+    if tuned is None:
+        return found
+    name = "won by training the decoder on q(mean)"
+    return (*found, Evidence(name, tuned.win_db, "dB", "0", tuned.low, tuned.high))
+
+
+def _not_the_codebook(behind_db: float) -> RuledOut:
+    why = f"the quantiser stands {behind_db:.1f} dB from k-means with as many vectors"
+    return RuledOut("codebook-collapse", why)
 
 
 def _behind_kmeans(case: Case) -> float | None:

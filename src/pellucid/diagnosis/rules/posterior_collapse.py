@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pellucid.diagnosis.case import Case, mean_square
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
-from pellucid.diagnosis.probes.latent_use import latent_use
-from pellucid.diagnosis.probes.posterior import posterior
+from pellucid.diagnosis.probes.latent_use import LatentUse, latent_use
+from pellucid.diagnosis.probes.posterior import Posterior, posterior
 from pellucid.diagnosis.probes.references import references, worthwhile_weight
-from pellucid.diagnosis.probes.training import continued
+from pellucid.diagnosis.probes.training import Fork, continued
 from pellucid.diagnosis.probes.weight import sampled_output
 from pellucid.diagnosis.rules.access import posterior as missing
 
@@ -18,23 +18,16 @@ def examine(case: Case) -> Finding | None:
     """Assert when KL ≈ 0, exchanging latents costs nothing, and the output is the mean sample."""
     measured, use = case.measure(posterior), case.measure(latent_use)
     assert measured is not None
-    per_dimension = measured.kl / measured.size
+    confidence = _confidence(case, measured, use)
+    if confidence < 0.1:
+        return None
     evidence = [
-        Evidence("KL per dimension", per_dimension, "nats", "> 0.01 where λ > θ"),
+        Evidence("KL per dimension", measured.kl / measured.size, "nats", "> 0.01 where λ > θ"),
         Evidence("KL", measured.kl, "nats per sample", _healthy_kl(case)),
         Evidence("active units", measured.active, "1", _healthy_units(case)),
         Evidence("cost of exchanging latents", use.shuffle_cost_db, "dB", "several dB"),
         Evidence("error / R1", use.fvu, "1", "well below 1"),
     ]
-    confidence = min(
-        case.threshold("posterior-collapse.kl_per_dimension").confidence(per_dimension),
-        case.threshold("posterior-collapse.kl").confidence(measured.kl),
-        case.threshold("posterior-collapse.shuffle_cost_db").confidence(use.shuffle_cost_db),
-        case.threshold("posterior-collapse.fvu").confidence(use.fvu),
-        case.threshold("posterior-collapse.distance_to_mean").confidence(_distance_to_mean(case)),
-    )
-    if confidence < 0.1:
-        return None
     ruled_out = [
         RuledOut(
             "rate-starvation",
@@ -43,21 +36,12 @@ def examine(case: Case) -> Finding | None:
         )
     ]
     fork = case.measure(continued) if case.subject.trainable else None
-    expected = case.measure(references).active  # 0: at this weight every unit is meant to be off
-    if (
-        fork is not None
-        and fork.win_db > case.threshold("under-training.win_db").value
-        and expected != 0
-    ):
+    if fork is not None and _only_young(case, fork):
         confidence = min(confidence, 0.4)
         evidence.append(Evidence(f"gain of {fork.steps} more steps", fork.win_db, "dB", "0"))
     elif fork is not None:
-        ruled_out.append(
-            RuledOut(
-                "under-training",
-                f"{fork.steps} more steps change the error by {fork.win_db:+.2f} dB",
-            )
-        )
+        why = f"{fork.steps} more steps change the error by {fork.win_db:+.2f} dB"
+        ruled_out.append(RuledOut("under-training", why))
     return Finding(
         id="posterior-collapse",
         confidence=confidence,
@@ -76,6 +60,27 @@ def examine(case: Case) -> Finding | None:
         ),
         suggests={"kl_weight": worthwhile_weight(case)},
     )
+
+
+def _confidence(case: Case, measured: Posterior, use: LatentUse) -> float:
+    """Return the weakest of what a collapse must show."""
+    shown = {
+        "kl_per_dimension": measured.kl / measured.size,
+        "kl": measured.kl,
+        "shuffle_cost_db": use.shuffle_cost_db,
+        "fvu": use.fvu,
+        "distance_to_mean": _distance_to_mean(case),
+    }
+    return min(
+        case.threshold(f"posterior-collapse.{name}").confidence(value)
+        for name, value in shown.items()
+    )
+
+
+def _only_young(case: Case, fork: Fork) -> bool:
+    """Say whether more steps win much, at a weight that does not mean every unit to be off."""
+    wins = fork.win_db > case.threshold("under-training.win_db").value
+    return wins and case.measure(references).active != 0
 
 
 def _distance_to_mean(case: Case) -> float:
