@@ -12,7 +12,7 @@ from pellucid.training import linear_start, linear_waves
 from pellucid.training.data_start import start_from_data
 
 FRAME, DIM = 12, 4
-NETWORK = {"patch": 3, "strides": (4,), "width": 6, "linear": True}
+NETWORK = {"patch": 3, "strides": (4,), "width": 6, "rms": 0.3, "linear": True}
 
 
 class Humming:

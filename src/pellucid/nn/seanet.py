@@ -117,6 +117,8 @@ class SEANetEncoder(nn.Module):
         activation: "elu" or "snake".
         causal: look only back.
         weight_norm: on every convolution.
+        rms: root mean square of the recordings; inside, it is the unit. Optimisers take steps of one
+            size, which shake weights whose outputs are a twentieth.
         linear: add a linear map of each frame's own samples, which training starts at the
             principal components of the data (`training.linear_waves`).
 
@@ -141,11 +143,13 @@ class SEANetEncoder(nn.Module):
         activation: Activation = "elu",
         causal: bool = True,
         weight_norm: bool = True,
+        rms: float = 1.0,
         linear: bool = False,
     ) -> None:
         super().__init__()
         _check(patch, strides, dilations, kernel, width, widest, channels)
-        self.in_channels, self.channels = in_channels, channels
+        _check_rms(rms)
+        self.in_channels, self.channels, self.rms = in_channels, channels, rms
         self.stride, self.causal = patch * math.prod(strides), causal
         self.stem = Conv1d(
             in_channels,
@@ -197,6 +201,7 @@ class SEANetEncoder(nn.Module):
     def features(self, x_BCT: Tensor) -> dict[str, Tensor]:
         """Return the output of every stage, coarser and coarser, and the frames."""
         check_length(x_BCT, self.stride, channels=self.in_channels)
+        x_BCT = x_BCT / self.rms
         y, found = self.stem(x_BCT), {}
         for name, stage in zip(self.intermediates, self.stages, strict=False):
             y = found[name] = stage(y)
@@ -211,6 +216,7 @@ class SEANetEncoder(nn.Module):
         """
         _check_causal(self.causal)
         check_length(x_BCT, self.stride, channels=self.in_channels)
+        x_BCT = x_BCT / self.rms
         y, state = stream_through((self.stem, self.stages, self.end), x_BCT, state)
         return (y if self.linear is None else y + self.linear(x_BCT)), state
 
@@ -228,6 +234,7 @@ class SEANetDecoder(nn.Module):
         strides: as the encoder's, in the same order.
         width, widest, dilations, kernel, activation, causal, weight_norm: as the encoder's.
         head: what follows the last convolution.
+        rms: as the encoder's.
         linear: add a linear map of each frame to its own and the next frame's samples, which
             training starts at the least squares of the data (`training.linear_waves`).
 
@@ -252,12 +259,14 @@ class SEANetDecoder(nn.Module):
         causal: bool = True,
         weight_norm: bool = True,
         head: Head = "none",
+        rms: float = 1.0,
         linear: bool = False,
     ) -> None:
         super().__init__()
         _check(patch, strides, dilations, kernel, width, widest, in_channels)
         check_head(head)
-        self.in_channels, self.out_channels = in_channels, out_channels
+        _check_rms(rms)
+        self.in_channels, self.out_channels, self.rms = in_channels, out_channels, rms
         self.head: Head = head
         self.stride, self.causal = patch * math.prod(strides), causal
         widths = [min(width * 2**n, widest) for n in range(len(strides) + 1)]
@@ -316,7 +325,8 @@ class SEANetDecoder(nn.Module):
         """
         check_length(z_BCF, 1, channels=self.in_channels)
         y = self.final(self.end(self.stages(self.stem(z_BCF))))
-        return apply_head(y if self.linear is None else y + self.linear(z_BCF), self.head)
+        y = y if self.linear is None else y + self.linear(z_BCF)
+        return apply_head(self.rms * y, self.head)
 
     def stream(self, z_BCF: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
         """Return the samples of the next frames, and the state.
@@ -330,7 +340,7 @@ class SEANetDecoder(nn.Module):
         if self.linear is not None:
             own, straight = self.linear.stream(z_BCF, straight)
             y = y + own
-        return apply_head(y, self.head), [network, straight]
+        return apply_head(self.rms * y, self.head), [network, straight]
 
 
 def build_activation(name: Activation, channels: int) -> nn.Module:
@@ -378,6 +388,16 @@ def _check(
             expected="patch, strides, dilations, kernel and channels ≥ 1, width ≤ widest",
             found=f"patch {patch}, strides {strides}, dilations {dilations}, kernel {kernel}, "
             f"width {width}, widest {widest}, channels {channels}",
+        )
+
+
+def _check_rms(rms: float) -> None:
+    if not rms > 0:
+        raise RecipeError(
+            "a root mean square is the unit of the network",
+            where="seanet",
+            expected="rms > 0",
+            found=rms,
         )
 
 

@@ -41,9 +41,9 @@ def start_linear_waves(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: Tens
     assert decoder.linear is not None
     for network in (encoder.end[-1], decoder.final):
         _quieten(network)
-    _principal_components(encoder.linear.conv, x_NCT)
+    _principal_components(encoder.linear.conv, x_NCT / encoder.rms)
     z_NDF = autoencoder.encode(x_NCT).mean  # codebooks have not begun
-    _least_squares(decoder.linear.conv, z_NDF, target_NCT)
+    _least_squares(decoder.linear.conv, z_NDF, target_NCT / decoder.rms)
 
 
 def _quieten(network: nn.Module) -> None:

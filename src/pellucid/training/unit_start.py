@@ -45,7 +45,7 @@ def start_unit_activations(autoencoder: Autoencoder, x_NCT: Tensor, target_NCT: 
     _normalise(encoder, lambda: encoder(x_NCT))
     z_NDF = autoencoder.encode(x_NCT).mean  # codebooks have not begun
     _normalise(decoder, lambda: decoder(z_NDF))
-    _scale(decoder.final, target_NCT.square().mean().sqrt())
+    _scale(decoder.final, target_NCT.square().mean().sqrt() / decoder.rms)
 
 
 def _normalise(network: nn.Module, run: Callable[[], Any]) -> None:
