@@ -67,7 +67,8 @@ def test_the_networks_start_softly_and_learn(monkeypatch):
 
     def shares() -> list[float]:
         h, x_hat = encoder(x), decoder(encoder(x))
-        beside = [h - encoder.linear(x), x_hat - decoder.linear(h)]  # type: ignore[misc]
+        straight = decoder.rms * decoder.linear(h)  # type: ignore[misc]
+        beside = [h - encoder.linear(x / encoder.rms), x_hat - straight]  # type: ignore[misc]
         pairs = zip(beside, (h, x_hat), strict=True)
         return [float(n.square().mean() / y.square().mean()) for n, y in pairs]
 

@@ -117,8 +117,8 @@ class SEANetEncoder(nn.Module):
         activation: "elu" or "snake".
         causal: look only back.
         weight_norm: on every convolution.
-        rms: root mean square of the recordings; inside, it is the unit. Optimisers take steps of one
-            size, which shake weights whose outputs are a twentieth.
+        rms: root mean square of the recordings; inside, it is the unit. An optimiser's steps have
+            one size, and shake weights whose outputs are a twentieth.
         linear: add a linear map of each frame's own samples, which training starts at the
             principal components of the data (`training.linear_waves`).
 
