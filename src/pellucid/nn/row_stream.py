@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.nn.head import Head, apply_head
-from pellucid.nn.seanet import ResidualUnit, SEANetDecoder, SEANetEncoder
+from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
+from pellucid.nn.seanet_layers import ResidualUnit
 from pellucid.nn.snake import Snake
 from pellucid.nn.streaming_conv import Conv1d, ConvTranspose1d
 

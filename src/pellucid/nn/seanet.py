@@ -8,97 +8,26 @@ Shape letters: B batch, C channels, T samples, F = T / stride frames.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable
-from typing import Literal
 
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, RecipeError
 from pellucid.functional.padding import check_length
 from pellucid.nn.head import Head, apply_head, check_head
-from pellucid.nn.snake import Snake
+from pellucid.nn.seanet_layers import (
+    Activation,
+    Chain,
+    ChainState,
+    build_activation,
+    residual_units,
+    stream_through,
+)
 from pellucid.nn.streaming_conv import Conv1d, ConvTranspose1d
 
-Activation = Literal["elu", "snake"]
 _END_KERNEL = 7
 _PATCH_OVERLAP = 4
 """Kernel of a patch layer, in patches: each sample is written by as many frames."""
-
-
-class ResidualUnit(nn.Module):
-    """Add what a dilated convolution sees: x + conv₁(σ(conv(σ(x)))).
-
-    Args:
-        channels: C.
-        kernel: taps of the dilated convolution.
-        dilation: samples between them.
-        causal: look only back.
-        activation: σ.
-        weight_norm: as in `Conv1d`.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        kernel: int,
-        dilation: int,
-        causal: bool,
-        activation: Activation,
-        weight_norm: bool,
-    ) -> None:
-        super().__init__()
-        self.layers = Chain(
-            build_activation(activation, channels),
-            Conv1d(
-                channels,
-                channels,
-                kernel,
-                dilation=dilation,
-                causal=causal,
-                weight_norm=weight_norm,
-            ),
-            build_activation(activation, channels),
-            Conv1d(channels, channels, 1, causal=causal, weight_norm=weight_norm),
-        )
-
-    def forward(self, x_BCT: Tensor) -> Tensor:
-        """Return (B, C, T)."""
-        return x_BCT + self.layers(x_BCT)
-
-    def stream(self, x_BCT: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
-        """Return the next (B, C, T), and the state."""
-        y, state = self.layers.stream(x_BCT, state)
-        return x_BCT + y, state
-
-
-ChainState = list | None
-"""One entry per layer: a tensor, a nested list, or None for layers without memory."""
-
-
-class Chain(nn.Sequential):
-    """Run layers one after another, each with its own state when streaming."""
-
-    def stream(self, x: Tensor, state: ChainState) -> tuple[Tensor, ChainState]:
-        """Return the next output, and the states of the layers."""
-        return stream_through(self, x, state)
-
-
-def stream_through(
-    layers: Iterable[nn.Module], x: Tensor, state: ChainState
-) -> tuple[Tensor, ChainState]:
-    """Run layers one after another; return the output and one state per layer."""
-    before = itertools.repeat(None) if state is None else state
-    after: list = []
-    for layer, own in zip(layers, before, strict=False):
-        if isinstance(layer, Conv1d | ConvTranspose1d | ResidualUnit | Chain):
-            x, own = layer.stream(x, own)
-        else:
-            x = layer(x)
-        after.append(own)
-    return x, after
 
 
 class SEANetEncoder(nn.Module):
@@ -162,17 +91,14 @@ class SEANetEncoder(nn.Module):
         stages, now = [], width
         for stride in strides:
             wider = min(2 * now, widest)
-            units = [
-                ResidualUnit(
-                    now,
-                    kernel=kernel,
-                    dilation=dilation,
-                    causal=causal,
-                    activation=activation,
-                    weight_norm=weight_norm,
-                )
-                for dilation in dilations
-            ]
+            units = residual_units(
+                now,
+                dilations,
+                kernel,
+                causal=causal,
+                activation=activation,
+                weight_norm=weight_norm,
+            )
             down = Conv1d(
                 now, wider, 2 * stride, stride=stride, causal=causal, weight_norm=weight_norm
             )
@@ -284,17 +210,14 @@ class SEANetDecoder(nn.Module):
                 causal=causal,
                 weight_norm=weight_norm,
             )
-            units = [
-                ResidualUnit(
-                    now,
-                    kernel=kernel,
-                    dilation=dilation,
-                    causal=causal,
-                    activation=activation,
-                    weight_norm=weight_norm,
-                )
-                for dilation in dilations
-            ]
+            units = residual_units(
+                now,
+                dilations,
+                kernel,
+                causal=causal,
+                activation=activation,
+                weight_norm=weight_norm,
+            )
             stages.append(Chain(build_activation(activation, widths[index + 1]), up, *units))
         self.stages = Chain(*stages)
         self.final = _last_layer(width, out_channels, patch, causal, weight_norm)
@@ -341,11 +264,6 @@ class SEANetDecoder(nn.Module):
             own, straight = self.linear.stream(z_BCF, straight)
             y = y + own
         return apply_head(self.rms * y, self.head), [network, straight]
-
-
-def build_activation(name: Activation, channels: int) -> nn.Module:
-    """Return a new activation by name."""
-    return Snake(channels) if name == "snake" else nn.ELU()
 
 
 def _end_kernel(patch: int) -> int:
