@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pellucid.errors import DataError, RecipeError, RunError
-from pellucid.priors.fit import CodeSet, Schedule, fit_prior, validate
+from pellucid.priors.conditions import CodeSet
+from pellucid.priors.fit import fit_prior, validate
 from pellucid.priors.layout import Layout
 from pellucid.priors.ngrams import baselines
 from pellucid.priors.phrases import (
@@ -19,6 +20,7 @@ from pellucid.priors.phrases import (
     phrases_of_class,
     read_captions,
 )
+from pellucid.priors.schedule import Schedule
 from pellucid.priors.stored import PriorRecord, load_prior, require_same_tokens, save_prior
 from pellucid.priors.text import ByteEncoder, to_bytes
 from pellucid.priors.transformer import CodeTransformer

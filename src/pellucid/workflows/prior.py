@@ -17,7 +17,7 @@ from pellucid.workflows.run import Run
 from pellucid.workflows.tokens import Encoded, Tokenizer, encode_split
 
 if TYPE_CHECKING:
-    from pellucid.priors.fit import CodeSet
+    from pellucid.priors.conditions import CodeSet
     from pellucid.priors.layout import Layout
     from pellucid.priors.stored import PriorRecord
     from pellucid.priors.transformer import CodeTransformer
@@ -99,7 +99,7 @@ def train_prior(
         RecipeError: for a value without a meaning.
         DataError: when the data is gone or captions do not fit it.
     """
-    from pellucid.priors.fit import Schedule
+    from pellucid.priors.schedule import Schedule
 
     opened = Run.open(run)
     tokenizer = Tokenizer.open(opened, codebook)
@@ -231,7 +231,7 @@ def _text_embedder(text: str | None, text_model: str | None) -> tuple[Any, int |
 def _code_set(
     found: Encoded, layout: Layout, names: tuple[str, ...], captions: str | None, embed: Any
 ) -> CodeSet:
-    from pellucid.priors.fit import CodeSet
+    from pellucid.priors.conditions import CodeSet
     from pellucid.priors.phrases import phrases_from_captions, phrases_from_classes, read_captions
 
     sequences = layout.to_sequence(found.codes)
