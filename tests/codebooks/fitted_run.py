@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pellucid.atomic_files import write_atomically
 from pellucid.bottlenecks import Gaussian
 from pellucid.codebooks import Latents, export_latents
 from pellucid.data import ImageData
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.nn import ResidualDecoder, ResidualEncoder
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 
 def small_vae(seed: int = 0) -> Autoencoder:

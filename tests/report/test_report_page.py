@@ -322,7 +322,7 @@ def test_the_last_page_survives_a_failed_write(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pellucid.run_folder.os.fsync", full)
+    monkeypatch.setattr("pellucid.atomic_files.os.fsync", full)
     with pytest.raises(RunError, match=r"cannot write report\.html"):
         render(run)
     assert run.report.read_bytes() == before

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pellucid.atomic_files import whole_folder, write_atomically
 from pellucid.bottlenecks.checks import check_codes
 from pellucid.codebooks.codes import Codes, pack_codes
 from pellucid.codebooks.files import SCHEMA, CodebookFiles
@@ -22,7 +23,7 @@ from pellucid.codebooks.rules import Rule, grid_patches, read_rule
 from pellucid.errors import PellucidError, RunError
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.weights import load_weights, read_tensors
-from pellucid.run_folder import RunFolder, whole_folder, write_atomically
+from pellucid.run_folder import RunFolder
 
 
 class Codebook:

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from pellucid.atomic_files import write_atomically
 from pellucid.codebooks.codebook import Codebook
 from pellucid.codebooks.files import CodebookFiles, mean_picture, original_picture
 from pellucid.codebooks.scoring import HeldOut, decode_codes, decode_means
 from pellucid.functional.value_range import ValueRange
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.references.samples import spaced
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 SHOWN = 12
 

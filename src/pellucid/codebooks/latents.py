@@ -20,11 +20,12 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from pellucid.atomic_files import whole_folder
 from pellucid.bitstream.fingerprint import fingerprint
 from pellucid.errors import DataError, RunError
 from pellucid.evaluation.passes import batches
 from pellucid.models.autoencoder import Autoencoder
-from pellucid.run_folder import RunFolder, whole_folder
+from pellucid.run_folder import RunFolder
 
 SPLITS = ("train", "validation", "test")
 _RECORD = "latents.json"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.atomic_files import write_atomically
 from pellucid.data.audio.dataset import WaveSplit
 from pellucid.evaluation.audio_beside import CodecMeasurement
 from pellucid.evaluation.audio_record import AudioEvaluation
@@ -15,7 +16,7 @@ from pellucid.evaluation.gallery import spread_by_psnr
 from pellucid.evaluation.waveform_codec import WaveformCodec
 from pellucid.evaluation.waveform_pass import heard
 from pellucid.references.audio_codecs import code_waveform, wav_bytes
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 # What `save_listening` itself writes; anything else in the folder is not its to remove.
 _OWN = re.compile(r"\d{2,}_[a-z0-9.-]+\.wav")

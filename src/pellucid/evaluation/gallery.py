@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.atomic_files import write_atomically
+from pellucid.run_folder import RunFolder
 
 # What `save_gallery` itself writes; anything else in the folder is not its to remove.
 _OWN = re.compile(r"\d{2,}_[a-z0-9-]+\.png")

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.atomic_files import write_atomically
 from pellucid.data.stacks.tiles import TileSplit
 from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.stack_record import StackEvaluation
 from pellucid.evaluation.stack_references import FittedReferences, Judge
 from pellucid.references.samples import spaced
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 TILES = 16
 CANDIDATES = 96

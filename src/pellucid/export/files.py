@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from pellucid.atomic_files import whole_file, whole_folder
 from pellucid.errors import DataError, unknown_name
 from pellucid.export import h5ad, npz, parquet, zarr_group
 from pellucid.export.table import FeatureTable
-from pellucid.run_folder import whole_file, whole_folder
 
 Format = Literal["npz", "parquet", "zarr", "h5ad"]
 

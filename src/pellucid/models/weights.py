@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import RunError
-from pellucid.run_folder import write_atomically
 from pellucid.weight_files import read_tensors, refuse_differences
 
 _LISTED = 5

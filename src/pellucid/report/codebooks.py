@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.codebooks.files import CodebookFiles, mean_picture, original_picture
 from pellucid.records import MetricValue
 from pellucid.report.contents import mapping, measured
@@ -14,7 +15,7 @@ from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.pictures import Picture, inline, read_levels
 from pellucid.report.ruler import Mark, ruler
 from pellucid.report.wording import duration, interval, number, percent, places_for
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 _STRIP = 1200  # pixels; a strip of small images is shown as it is
 

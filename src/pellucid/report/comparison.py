@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.records import MetricValue
 from pellucid.report.charts import Series, line_chart
 from pellucid.report.codec_standing import headline_metric
@@ -18,7 +19,7 @@ from pellucid.report.sections.curves import UNITS, collect
 from pellucid.report.sections.listening import clips_side_by_side
 from pellucid.report.sections.reconstructions import rows_side_by_side
 from pellucid.report.wording import interval, number, places_for, short_unit, title
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 CURVES = ("psnr", "snr", "total", "bottleneck.perplexity", "bottleneck.usage", "samples_per_second")
 

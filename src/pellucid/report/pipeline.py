@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import RunError
 from pellucid.records import MetricValue
 from pellucid.report.codebooks import Entry, codebook_sections
@@ -14,7 +15,7 @@ from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.pictures import inline, read_levels
 from pellucid.report.ruler import Mark, ruler
 from pellucid.report.wording import interval, number, percent, places_for
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 _LONGEST = 1400  # pixels
 _SHARES = ("precision", "recall", "conditional_accuracy", "copies")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pellucid.atomic_files import write_atomically
 from pellucid.report.contents import RunContents, mapping, read
 from pellucid.report.page import Section, assemble
 from pellucid.report.sections import (
@@ -30,7 +31,7 @@ from pellucid.report.sections import (
     verdict,
 )
 from pellucid.report.wording import count
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 
 SectionOf = Callable[[RunContents], Section]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.atomic_files import write_atomically
 from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.pictures import Picture, inline
 from pellucid.report.sections import channels
-from pellucid.run_folder import write_atomically
 
 
 def write_stack_page(

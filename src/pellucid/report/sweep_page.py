@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.report.charts import Rule, Series, line_chart
 from pellucid.report.page import Html, Section, assemble, fill
 from pellucid.report.wording import interval, number
-from pellucid.run_folder import write_atomically
 
 
 def render_sweep(

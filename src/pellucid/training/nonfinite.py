@@ -13,8 +13,9 @@ import torch.distributed as dist
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import NonFiniteError
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 from pellucid.training.forward import run_forward
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from pellucid.atomic_files import write_atomically
 from pellucid.bitstream import ContextTables
 from pellucid.build.assemble import build_autoencoder
 from pellucid.build.stacks import reads_stacks
 from pellucid.models.picture import encode_picture
-from pellucid.run_folder import write_atomically
 from pellucid.workflows.coder import Coder
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run

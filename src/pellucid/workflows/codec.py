@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.bitstream import payload_of
 from pellucid.errors import BitstreamError, DataError
-from pellucid.run_folder import write_atomically
 from pellucid.workflows.coded_files import Job, find_jobs
 from pellucid.workflows.coder import Coder
 from pellucid.workflows.progress import progress_bar

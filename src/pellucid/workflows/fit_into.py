@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import RecipeError, RunError
 from pellucid.recipe import Recipe, dump_yaml
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 from pellucid.workflows.code_tables import fit_code_tables
 from pellucid.workflows.evaluate import evaluate as evaluate_run
 from pellucid.workflows.evaluate import evaluation_keywords

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import DataError
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 from pellucid.workflows.generator import Generator
 from pellucid.workflows.run import Run
 

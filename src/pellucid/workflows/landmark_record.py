@@ -94,9 +94,9 @@ def write_record(
     length_K: np.ndarray,
 ) -> None:
     """Draw some tested images and write index.json last, so that it never names what is missing."""
+    from pellucid.atomic_files import write_atomically
     from pellucid.evaluation.landmarks.pictures import draw_points
     from pellucid.evaluation.landmarks.score import image_errors, label_name
-    from pellucid.run_folder import write_atomically
 
     labels = sorted(trials[OWN], key=lambda n: np.inf if n is None else n)
     shown = labels[min(1, len(labels) - 1)]

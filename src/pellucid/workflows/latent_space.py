@@ -132,7 +132,7 @@ class _Drawing:
         """Write pictures side by side (in rows of `columns`) and return the file's name."""
         from PIL import Image
 
-        from pellucid.run_folder import write_atomically
+        from pellucid.atomic_files import write_atomically
 
         value_range = self.run.value_range
         assert value_range is not None  # only runs of pictures come here

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import DataError
-from pellucid.run_folder import write_atomically
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.run import Run
 

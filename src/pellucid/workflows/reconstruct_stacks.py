@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import RunError, require
-from pellucid.run_folder import write_atomically
 from pellucid.workflows.progress import progress_bar
 from pellucid.workflows.stack_pass import reconstruct_region
 from pellucid.workflows.user_stacks import open_user_stacks

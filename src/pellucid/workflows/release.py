@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
+from pellucid.atomic_files import whole_folder, write_atomically
 from pellucid.errors import RunError
 from pellucid.recipe import Recipe
 from pellucid.recipe.text import dump_yaml
-from pellucid.run_folder import RunFolder, whole_folder, write_atomically
+from pellucid.run_folder import RunFolder
 from pellucid.workflows.model_card import model_card
 from pellucid.workflows.run import Run
 

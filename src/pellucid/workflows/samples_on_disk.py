@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import DataError, require
-from pellucid.run_folder import write_atomically
 
 if TYPE_CHECKING:
     from pellucid.workflows.coder import Coder

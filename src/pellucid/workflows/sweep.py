@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import PellucidError, RunError, require
 from pellucid.functional.knee import knee
 from pellucid.recipe import Recipe, apply_overrides, load_recipe
 from pellucid.recipe.span import Span, parse_span
-from pellucid.run_folder import write_atomically
 from pellucid.workflows.run import Run
 
 _JOURNAL, _RESULT, _PAGE, _POINTS = "study.log", "sweep.json", "sweep.html", "points"

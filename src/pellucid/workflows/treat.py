@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pellucid.atomic_files import write_atomically
 from pellucid.errors import PellucidError, RunError, unknown_name
 from pellucid.recipe import Recipe, dump_yaml
-from pellucid.run_folder import RunFolder, write_atomically
+from pellucid.run_folder import RunFolder
 from pellucid.workflows.evaluate import evaluate
 from pellucid.workflows.fit_into import choose_folder, fit_into
 from pellucid.workflows.run import Run

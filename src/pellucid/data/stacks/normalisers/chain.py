@@ -127,7 +127,7 @@ class Chain:
         """
         from safetensors.torch import save
 
-        from pellucid.run_folder import write_atomically
+        from pellucid.atomic_files import write_atomically
 
         tensors = {
             f"{place}.{key}": value.contiguous()
