@@ -22,8 +22,8 @@ class Latent:
         logvar: (B, C, P...) log-variance in nats of a Gaussian posterior, or None.
         codes: (B, P...[, L]) integer codes, or None.
         quantized: (B, C, P...) what the decoder receives when codes are used, or None.
-        pose: what a permuter did to the input, (B, 8) or (B, slots, nodes), or None; side
-            information that puts x̂ back into the input's order.
+        pose: what a permuter did to the input, (B, 8), (B, slots, nodes) or (B, 2, 2), or None;
+            side information that puts x̂ back into the input's order.
         told: what the decoder is told of the input and nothing codes, e.g. where its cells lie, or
             None.
     """

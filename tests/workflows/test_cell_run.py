@@ -64,6 +64,13 @@ def run(tissue, tmp_path_factory) -> Run:
 
 
 @pytest.fixture(scope="module")
+def framed(tissue, tmp_path_factory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "framed"
+    overrides = [f"data.path={tissue}", *TINY, "permuter={kind: learned}"]
+    return train("tissue-cells", overrides=overrides, out=out, progress=False)
+
+
+@pytest.fixture(scope="module")
 def per_cell(tissue, tmp_path_factory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "per-cell"
     more = ["encoder.per_node=true", "decoder.per_node=true", "data.neighbours=delaunay"]
@@ -112,6 +119,11 @@ def test_latents_per_cell_state_their_rate_and_size(per_cell):
     assert found["latent"]["fair"] == ""  # as many numbers as markers
     assert found["metrics"]["cell_kl_bits"]["value"] > 0
     assert any("no linear reference of equal numbers" in remark for remark in found["remarks"])
+
+
+def test_a_learned_frame_makes_latents_blind_to_turns(run, framed):
+    seen, blind = (r.evaluation()["metrics"]["turn_error"]["value"] for r in (run, framed))
+    assert blind < 1e-3 < seen
 
 
 def test_the_page_speaks_of_cells(run):
@@ -194,6 +206,7 @@ def test_what_has_no_meaning_for_cells_is_refused_in_words(run, tissue, tmp_path
         features(run, pool="none")
     for override, said in (
         ("permuter={kind: oracle}", "same in every order"),
+        ("permuter={kind: learned, over: nodes}", "same in every order"),
         ("encoder.kind=residual", "encoder of cells"),
         ("decoder.tokens=3", "different tokens"),
     ):
@@ -202,9 +215,11 @@ def test_what_has_no_meaning_for_cells_is_refused_in_words(run, tissue, tmp_path
             train("tissue-cells", overrides=overrides, out=tmp_path / "no", progress=False)
 
 
-def test_the_diagnosis_sees_padded_windows_and_decodes_at_their_places(run):
+@pytest.mark.parametrize("which", ["run", "framed"])
+def test_the_diagnosis_sees_padded_windows_and_decodes_at_their_places(which, request):
+    run = request.getfixturevalue(which)
     subject, data = subject_of(run), run.data()
-    train, held = padded_sets(data, data.train, data.test)
+    train, held = padded_sets(run.load(), data, data.train, data.test)
     x = torch.stack([train[0], held[1]])
     assert x.shape[-2:] == (1, 1)
     latent = subject.encode(x)
@@ -217,7 +232,7 @@ def test_the_diagnosis_sees_padded_windows_and_decodes_at_their_places(run):
         torch.testing.assert_close(subject.encode(moved).mean, latent.mean, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("which", ["run", "per_cell"])
+@pytest.mark.parametrize("which", ["run", "per_cell", "framed"])
 def test_the_diagnosis_tests_what_applies_and_says_what_does_not(which, request):
     found = diagnose(request.getfixturevalue(which), budget_seconds=15)
     assert {"under-training", "posterior-collapse", "range-mismatch"} <= set(found.tested)

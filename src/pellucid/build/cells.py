@@ -12,10 +12,13 @@ from pellucid.data.stacks.cell_graphs import Neighbourhood
 from pellucid.errors import RecipeError
 from pellucid.models.cell_autoencoder import CellAutoencoder
 from pellucid.nn.graph.cells import CellDecoder, CellEncoder
+from pellucid.nn.permuters import PERMUTERS, Permuter
+from pellucid.nn.permuters.frame import Frame
 from pellucid.recipe import Recipe
 
 CELL_ENCODERS = {"cells": CellEncoder}
 CELL_DECODERS = {"cells": CellDecoder}
+CELL_PERMUTERS = {"learned": Frame}
 
 
 def is_cells(recipe: Recipe) -> bool:
@@ -45,8 +48,6 @@ def assemble_cells(recipe: Recipe, channels: int) -> CellAutoencoder:
     Raises:
         RecipeError: for a wrong component.
     """
-    if recipe.permuter is not None and recipe.permuter.get("kind") != "off":
-        raise _no_order(str(recipe.permuter.get("kind")))
     encoder: Any = construct(
         "encoder of cells",
         CELL_ENCODERS,
@@ -73,12 +74,26 @@ def assemble_cells(recipe: Recipe, channels: int) -> CellAutoencoder:
         given={"in_channels": of_tokens.out_channels, "out_channels": channels},
     )
     of_cells = bottleneck() if encoder.per_node else None
-    return CellAutoencoder(encoder, of_tokens, decoder, None, of_cells)
+    return CellAutoencoder(encoder, of_tokens, decoder, _permuter(recipe, channels), of_cells)
+
+
+def _permuter(recipe: Recipe, channels: int) -> Permuter | None:
+    node = recipe.permuter
+    if node is None or node.get("kind") == "off":
+        return None
+    if node.get("kind") in PERMUTERS and node.get("kind") not in CELL_PERMUTERS:
+        raise _no_order(str(node.get("kind")))
+    if node.get("kind") == "learned" and node.get("over", "turns") != "turns":
+        raise _no_order(f"learned over {node.get('over')}")
+    rest = {key: value for key, value in node.items() if key != "over"}
+    given = {"channels": channels}
+    return construct("permuter of cells", CELL_PERMUTERS, rest, where="permuter", given=given)
 
 
 def _no_order(kind: str) -> RecipeError:
     return RecipeError(
         f"the permuter '{kind}' moves patches of a grid, and cells lie on none",
         where="permuter.kind",
-        expected="off: latents are the same in every order of the cells already",
+        expected="off, or learned (turns and mirrors): latents are the same in every order of the "
+        "cells already",
     )

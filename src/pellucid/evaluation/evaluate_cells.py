@@ -7,6 +7,7 @@ D latent channels, T tokens, R = C + 3 + N rows of packed cells.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,14 +25,17 @@ from pellucid.evaluation.stack_pass import MarkerPass
 from pellucid.evaluation.stack_record import StackEvaluation, StackReference
 from pellucid.evaluation.stack_references import Judge
 from pellucid.evaluation.stack_summary import all_metrics, by_marker, live_markers, remarks
-from pellucid.functional.cell_tensor import unpack_graphs
+from pellucid.functional.cell_tensor import moved, unpack_graphs
 from pellucid.metrics.latent import GaussianRate
 from pellucid.metrics.markers import median_gain
 from pellucid.models.cell_autoencoder import CellAutoencoder
 from pellucid.models.precision import Precision, resolve_precision
-from pellucid.records import Latent
+from pellucid.records import Latent, MetricValue
 from pellucid.references.samples import spaced
 from pellucid.run_folder import RunFolder
+
+TURNED, TURNS = 256, 6
+"""Windows that are turned, and angles: sevenths of a full turn, none of them a right angle."""
 
 
 def evaluate_cells(
@@ -106,6 +110,7 @@ def evaluate_cells(
     metrics = all_metrics(measured, live, {}, draws)
     if measured.cell_rate is not None:
         metrics["cell_kl_bits"] = measured.cell_rate.compute(**draws)["kl_bits"]
+    metrics["turn_error"] = turn_error(reconstruct, held_out_set, indices[:TURNED])
     latent = measured.latent.to_json(own, **draws) | {
         "fair": references.fair,
         "cells": round(cells, 2),
@@ -219,6 +224,23 @@ class _Pass(MarkerPass):
             "digest": self.windows,
             "fvu": np.round(fvu, 6).tolist(),
         }
+
+
+@torch.no_grad()
+def turn_error(reconstruct: Reconstructor, split: CellSplit, indices: Sequence[int]) -> MetricValue:
+    """Return how far global latents move when windows are turned: ‖μ(g·x) − μ(x)‖ / ‖μ(x)‖."""
+    model = reconstruct.autoencoder
+    assert isinstance(model, CellAutoencoder)
+    x = split.batch(list(indices))["x"]
+    still = reconstruct(x)[1].mean[:, :, : model.encoder.tokens]
+    shift = 0.0
+    for angle in torch.arange(1, TURNS + 1) * (2 * math.pi / (TURNS + 1)):
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+        other = reconstruct(moved(x, turn.expand(len(x), 2, 2), model.in_channels))[1].mean
+        shift += float((other[:, :, : model.encoder.tokens] - still).square().sum()) / TURNS
+    value = (shift / max(float(still.square().sum()), 1e-20)) ** 0.5
+    words = f"‖μ(g·x) − μ(x)‖ / ‖μ(x)‖ of global latents over {TURNS} angles; 0: blind to how "
+    return MetricValue(value, "1", None, None, len(x), f"{words}a window lies")
 
 
 def answered(y_BRN1: Tensor, mask_BN: Tensor, judge: Judge, scale_BC: Tensor | None) -> Tensor:

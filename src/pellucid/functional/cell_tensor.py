@@ -77,3 +77,10 @@ def replaced(x_BRN1: Tensor, features_BNC: Tensor) -> Tensor:
     """Return packed graphs with other features on the same nodes, gradients included."""
     coded = features_BNC.float().transpose(1, 2)[..., None]
     return torch.cat([coded, x_BRN1[:, coded.shape[1] :]], 1)
+
+
+def moved(x_BRN1: Tensor, turn_B22: Tensor, features: int) -> Tensor:
+    """Return packed graphs whose places are turned, p → turn · p, gradients included."""
+    places = x_BRN1[:, features + 1 : features + _FIXED, :, 0].transpose(1, 2)
+    turned = (places @ turn_B22.to(places.dtype).transpose(1, 2)).transpose(1, 2)[..., None]
+    return torch.cat([x_BRN1[:, : features + 1], turned, x_BRN1[:, features + _FIXED :]], 1)

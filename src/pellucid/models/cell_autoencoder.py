@@ -75,7 +75,7 @@ class CellAutoencoder(Autoencoder):
         """Return what the bottlenecks make of h (B, W, T[ + N]); penalties are per window."""
         tokens = self.encoder.tokens
         out = self.bottleneck(h[:, :, :tokens])
-        told = replaced(x, x.new_zeros(len(x), x.shape[2], self.in_channels)).detach()
+        told = replaced(x, x.new_zeros(len(x), x.shape[2], self.in_channels))
         if self.node_bottleneck is None:
             return dataclasses.replace(out, latent=dataclasses.replace(out.latent, told=told))
         mask_BN = unpack_graphs(x, self.in_channels).mask_BN

@@ -108,7 +108,6 @@ def diagnose_factory(
 def subject_of(run: Run) -> Subject:
     """Describe a run's model with all that the run knows: losses, optimiser, codebooks, history."""
     from pellucid.build.assemble import build_objective, data_facts, squared_error_kl_weight
-    from pellucid.build.cells import is_cells
     from pellucid.diagnosis import Subject
     from pellucid.models.cell_autoencoder import CellAutoencoder
     from pellucid.training.forward import run_forward
@@ -144,8 +143,7 @@ def subject_of(run: Run) -> Subject:
         played["training_step"] = real_step(run, autoencoder, objective, optimizer, opponent, taken)
         if opponent.adversary.freeze_encoder:
             played["frozen"] = ("encoder", "bottleneck")
-    if is_cells(run.recipe):
-        assert isinstance(autoencoder, CellAutoencoder)
+    if isinstance(autoencoder, CellAutoencoder):
         positions = autoencoder.encoder.tokens
         own = cell_facts(autoencoder, loss_terms, squared_error_kl_weight(run.recipe), run.data())
     else:
@@ -184,13 +182,13 @@ def examine_run(
     run: Run, *, confirm: bool = False, budget_seconds: float = 60, goal: str | None = None
 ) -> Diagnosis:
     """Diagnose a run and put a recipe patch beside every finding that has one; write nothing."""
-    from pellucid.build.cells import is_cells
     from pellucid.diagnosis import diagnose as examine
+    from pellucid.models.cell_autoencoder import CellAutoencoder
     from pellucid.workflows.treatments import propose
 
     data, subject, model = run.data(), subject_of(run), run.load()
-    if is_cells(run.recipe):
-        train, held = padded_sets(data, data.train, held_out(data))
+    if isinstance(model, CellAutoencoder):
+        train, held = padded_sets(model, data, data.train, held_out(data))
     else:
         train, held = (canonical(part, model) for part in (data.train, held_out(data)))
     found = examine(subject, train, held, confirm, budget_seconds, goal)

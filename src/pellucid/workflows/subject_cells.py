@@ -9,6 +9,7 @@ Shape letters: B windows, N cells of the largest, C markers, R = C + 3 + N rows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pellucid.functional.cell_tensor import pack_graphs, padded_to, replaced, unpack_graphs
+from pellucid.functional.cell_tensor import moved, pack_graphs, padded_to, replaced, unpack_graphs
 from pellucid.models.cell_autoencoder import CellAutoencoder
 from pellucid.records import Latent
 from pellucid.references.samples import entry
@@ -27,25 +28,27 @@ class PaddedWindows(Dataset[Tensor]):
 
     Args:
         data: map-style dataset of {"x": packed cells, …}.
-        markers: C.
+        model: with a permuter, windows come as it turns them: there a bare z is decoded rightly.
         nodes: N.
     """
 
-    def __init__(self, data: Any, markers: int, nodes: int) -> None:
-        self.data, self.markers, self.nodes = data, markers, nodes
+    def __init__(self, data: Any, model: CellAutoencoder, nodes: int) -> None:
+        self.data, self.model, self.nodes = data, model, nodes
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: int) -> Tensor:
         x_RN1 = entry(self.data[index], "x")
-        return padded_to(x_RN1[None], self.markers, self.nodes)[0, ..., None]
+        x = padded_to(x_RN1[None], self.model.in_channels, self.nodes)
+        with torch.no_grad():
+            return self.model.arrange(x).x[0, ..., None]
 
 
-def padded_sets(data: Any, *sets: Any) -> list[Any]:
+def padded_sets(model: CellAutoencoder, data: Any, *sets: Any) -> list[Any]:
     """Return sets of windows padded to the largest of the data."""
     nodes = max(part.most for part in (data.train, data.validation, data.test) if len(part))
-    return [None if part is None else PaddedWindows(part, data.channels, nodes) for part in sets]
+    return [None if part is None else PaddedWindows(part, model, nodes) for part in sets]
 
 
 def cell_facts(
@@ -78,8 +81,14 @@ def cell_facts(
         order_BN = order_N.to(x.device).expand(len(x), -1)
         return pack_graphs(unpack_graphs(x[..., 0], markers).permuted(order_BN))[..., None]
 
+    def turned(x: Tensor) -> Tensor:
+        cos, sin = math.cos(1.0), math.sin(1.0)
+        turn = torch.tensor([[cos, -sin], [sin, cos]], device=x.device)
+        return moved(x[..., 0], turn.expand(len(x), 2, 2), markers)[..., None]
+
     sizes = [len(window.rows_N) for window in data.train.windows]
     nodes = max(part.most for part in (data.train, data.validation, data.test) if len(part))
+    turns = () if model.permuter is None else (turned,)
     real = markers * sum(sizes) / len(sizes) / ((markers + 3 + nodes) * nodes)
     return {
         "encode": lambda x: model.encode(x[..., 0]),
@@ -88,5 +97,5 @@ def cell_facts(
         "loss_terms": lambda x: loss_terms(x[..., 0]),
         # an error here is a mean over padding too: the same price beside a smaller number
         "kl_weight": None if kl_weight is None else kl_weight * real,
-        "symmetries": () if model.encoder.per_node else (turned_over, moved_on),
+        "symmetries": () if model.encoder.per_node else (turned_over, moved_on, *turns),
     }

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pellucid.records import Penalty
 
-Group = Literal["none", "dihedral", "nodes"]
+Group = Literal["none", "dihedral", "nodes", "turns"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Arranged:
 
     Args:
         x: the input in canonical order, shaped as it was.
-        pose: how it got there: (B, 8) weights over the symmetries of the square, or (B, slots,
-            nodes) permutation matrices; one-hot, with a gradient where it is learned. None when
-            nothing was moved.
+        pose: how it got there: (B, 8) weights over the symmetries of the square, (B, slots,
+            nodes) permutation matrices, one-hot, or (B, 2, 2) turns of places; with a gradient
+            where it is learned. None when nothing was moved.
         penalties: named differentiable scalars.
         metrics: named detached measurements.
     """
@@ -45,7 +45,8 @@ class Permuter(nn.Module, abc.ABC):
 
     Attributes:
         group: to what the latents are invariant: "dihedral" turns and mirrors a tile, "nodes"
-            moves its patches anywhere, "none" moves nothing.
+            moves its patches anywhere, "turns" is every turn and mirror of a window of cells,
+            "none" moves nothing.
         soft: arrange with the soft weights instead of the hard choice; only a learned permuter
             has them, and only a measurement asks for them.
     """
