@@ -43,12 +43,10 @@ def show(diagnosis: Diagnosis, console: Console) -> None:
 
 
 def _verdict(diagnosis: Diagnosis) -> Panel:
-    waits = diagnosis.healthy and any(f.asserted for f in diagnosis.findings)
-    colour = "yellow" if waits else "green" if diagnosis.healthy else "red"
-    first = next((f for f in diagnosis.findings if f.asserted), None)
-    name = "healthy" if first is None else first.id
+    colour = "yellow" if diagnosis.waits else "green" if diagnosis.healthy else "red"
+    name, rest = diagnosis.verdict_parts
     text = Text(name, style=f"bold {colour}")
-    text.append(diagnosis.verdict.removeprefix(name), style="default not bold")
+    text.append(rest, style="default not bold")
     return Panel(text, border_style=colour, box=box.ROUNDED, padding=(0, 1))
 
 
@@ -83,7 +81,7 @@ def _numbers(evidence: Iterable[Evidence]) -> Table:
     grid.add_column("here", justify="right", overflow="fold")
     grid.add_column("healthy", style="dim", overflow="fold")
     for item in evidence:
-        grid.add_row(Text(item.name), Text(_value(item), style="bold"), Text(item.healthy))
+        grid.add_row(Text(item.name), Text(item.measured, style="bold"), Text(item.healthy))
     return grid
 
 
@@ -92,7 +90,7 @@ def _proof(proof: Confirmation) -> Text:
     text = Text(proof.verdict, style=f"bold {style}")
     text.append(
         f" by {proof.intervention}; predicted: {proof.prediction}; measured: {proof.effect.name} "
-        f"{_value(proof.effect)}",
+        f"{proof.effect.measured}",
         style="default not bold",
     )
     return text
@@ -183,10 +181,3 @@ def _small_print(diagnosis: Diagnosis) -> list[str]:
         f"in {diagnosis.seconds:.1f} s"
     )
     return lines
-
-
-def _value(evidence: Evidence) -> str:
-    unit = "" if evidence.unit == "1" else f" {evidence.unit}"
-    if evidence.low is None or evidence.high is None:
-        return f"{evidence.value:.4g}{unit}"
-    return f"{evidence.value:.4g}{unit} [{evidence.low:.3g}, {evidence.high:.3g}]"

@@ -44,12 +44,17 @@ class Evidence:
     low: float | None = None
     high: float | None = None
 
-    def __str__(self) -> str:
+    @property
+    def measured(self) -> str:
+        """Value, unit and interval as plain text."""
         unit = "" if self.unit == "1" else f" {self.unit}"
         span = (
             "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
         )
-        return f"{self.name} {self.value:.4g}{unit}{span} (healthy: {self.healthy})"
+        return f"{self.value:.4g}{unit}{span}"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.measured} (healthy: {self.healthy})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,6 +242,18 @@ class Diagnosis:
             return f"healthy: nothing asserted among {len(self.tested)} rows tested"
         first = asserted[0]
         return f"{first.id} (confidence {first.confidence:.2f}): {first.summary}"
+
+    @property
+    def verdict_parts(self) -> tuple[str, str]:
+        """The verdict as the name it begins with, to be set off, and the rest."""
+        first = next((f for f in self.findings if f.asserted), None)
+        name = self.verdict.partition(":")[0] if first is None else first.id
+        return name, self.verdict.removeprefix(name)
+
+    @property
+    def waits(self) -> bool:
+        """True when something is asserted that more training alone may mend."""
+        return self.healthy and any(f.asserted for f in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: what diagnosis.json holds. Non-finite numbers become None."""

@@ -43,11 +43,8 @@ def fragment(diagnosis: Diagnosis) -> str:
 
 def _verdict(diagnosis: Diagnosis) -> str:
     """Return the sentence, and what a reader wants to see beside it."""
-    waits = diagnosis.healthy and any(f.asserted for f in diagnosis.findings)
-    kind = " wait" if waits else " ok" if diagnosis.healthy else ""
-    first = next((f for f in diagnosis.findings if f.asserted), None)
-    name = "healthy" if first is None else first.id
-    rest = diagnosis.verdict.removeprefix(name)
+    kind = " wait" if diagnosis.waits else " ok" if diagnosis.healthy else ""
+    name, rest = diagnosis.verdict_parts
     facts = []
     own = next((r for r in diagnosis.ladder if r.id == "model"), None)
     if own is not None:
