@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.nn.seanet import SEANetDecoder, SEANetEncoder
+from pellucid.nn.seanet import SEANetEncoder
 from pellucid.training.linear_start import (
     has_linear_paths,
     samples_to_start_from,
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def start_from_data(autoencoder: Autoencoder, train_set: Any, *, seed: int = 0) -> None:
-    """Scale a waveform network's layers to the data, and set linear paths to their optimum.
+    """Set linear paths to the optimum of linear models; models without them stay as they are.
+
+    Beside a linear path a waveform network's layers are scaled to the data first.
 
     Args:
         autoencoder: fresh; changed in place.
@@ -28,14 +30,11 @@ def start_from_data(autoencoder: Autoencoder, train_set: Any, *, seed: int = 0) 
     Raises:
         RecipeError: when only one of encoder and decoder has a linear path.
     """
-    linear = has_linear_paths(autoencoder)
-    waves = isinstance(autoencoder.encoder, SEANetEncoder) and isinstance(
-        autoencoder.decoder, SEANetDecoder
-    )
-    if waves:
+    if not has_linear_paths(autoencoder):
+        return
+    if isinstance(autoencoder.encoder, SEANetEncoder):
         x, target = samples_to_start_from(train_set, seed)
         start_unit_activations(autoencoder, x, target)
-        if linear:
-            start_linear_waves(autoencoder, x, target)
-    elif linear:
+        start_linear_waves(autoencoder, x, target)
+    else:
         start_linear(autoencoder, train_set, seed=seed)

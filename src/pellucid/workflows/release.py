@@ -41,8 +41,9 @@ def release(
 ) -> Run:
     """Write a folder that `--model` takes, with a model card; the run is left as it is.
 
-    Rounding changes a few codes, so the code tables are counted again and the held-out numbers are
-    measured again, on the rounded weights.
+    A waveform decoder gets back the level that it loses on the validation clips. Rounding changes a
+    few codes, so the code tables are counted again and the held-out numbers are measured again, on
+    the rounded weights.
 
     Args:
         run: a finished run whose data is still there.
@@ -93,9 +94,12 @@ def _rounded(run: Run, half: bool) -> bytes:
 
     from pellucid.models.weights import derived_names
     from pellucid.weight_files import read_tensors
+    from pellucid.workflows.levelling import level_lost, levelled
 
-    derived = derived_names(run.load())
+    autoencoder = run.load()
+    derived = derived_names(autoencoder)
     tensors = {n: v for n, v in read_tensors(run.folder.model).items() if n not in derived}
+    tensors = levelled(tensors, autoencoder, level_lost(run))
     if half:
         tensors = {
             name: value.half() if value.is_floating_point() else value
