@@ -1,4 +1,4 @@
-"""Undo the loss of level that a waveform decoder learns: what it cannot know it answers more softly.
+"""Undo the loss of level that a waveform decoder learns, answering softly what it cannot know.
 
 Shape letters: C channels, T samples.
 """
