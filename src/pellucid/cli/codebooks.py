@@ -18,7 +18,7 @@ from pellucid.cli.console import (
     signed_metric,
     table,
 )
-from pellucid.cli.console import metric as value_text
+from pellucid.cli.console import metric as metric_text
 from pellucid.cli.judge import RunArgument
 
 
@@ -109,7 +109,7 @@ def codebook(
 
 
 def _print_codebook(name: str, size: int, record: Mapping[str, Any]) -> None:
-    rows = [(key, value_text(node), node["n"]) for key, node in record["scores"].items()]
+    rows = [(key, metric_text(node), node["n"]) for key, node in record["scores"].items()]
     table(("held out", "value (95 %)", "n"), rows, title=f"codebook {name}")
     known = record["preflight"]
     if known is not None:
@@ -162,7 +162,7 @@ def tune_decoder(
     if json:
         print_json(found)
         return
-    rows = [(node["convention"], value_text(node), node["n"]) for node in found["scores"].values()]
+    rows = [(node["convention"], metric_text(node), node["n"]) for node in found["scores"].values()]
     table(("held out", "value (95 %)", "n"), rows, title=f"decoder tuned for {found['codebook']}")
 
 
@@ -173,9 +173,9 @@ def print_codebooks(comparison: Mapping[str, Any]) -> None:
     for label, node in comparison["codebooks"].items():
         tuned = (node["tuning"] or {}).get("psnr_after")
         scores = node["scores"]
-        cells = [value_text(scores["psnr"]), *(number(scores[key]["value"]) for key in keys[1:])]
+        cells = [metric_text(scores["psnr"]), *(number(scores[key]["value"]) for key in keys[1:])]
         used = f"{scores['code_usage']['value']:.0%}"
-        rows.append((label, *cells, used, "–" if tuned is None else value_text(tuned)))
+        rows.append((label, *cells, used, "–" if tuned is None else metric_text(tuned)))
     headings = ("codebook", "PSNR", "lost, dB", "latent L2", "path", "pulled back", "used", "tuned")
     table(headings, rows)
     pairs = [

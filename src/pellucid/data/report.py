@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from pellucid.data.duplicates import Duplicates
-from pellucid.data.scan import Measurement, Scan
+from pellucid.data.scan import Measurement, Scan, Skipped
 from pellucid.data.sources import Source
 
 _EXAMPLES = 5
@@ -124,16 +124,16 @@ def describe(
         found=len(source),
         examined=examined,
         count=len(usable),
-        skipped=_skipped(source, scan),
+        skipped=by_reason((skip.reason, _told(source, skip)) for skip in scan.skipped),
         ignored=source.ignored,
         classes={source.classes[k]: n for k, n in sorted(collections.Counter(chosen).items())},
         groups=len({source.groups[m.index] for m in usable}),
         widths=_spread([m.width for m in usable]),
         heights=_spread([m.height for m in usable]),
-        sizes=_counts([f"{m.width}×{m.height}" for m in usable], most=5),
-        modes=_counts([m.mode for m in usable]),
-        bits=_counts([str(m.bits) for m in usable]),
-        notes=_counts([note for m in usable for note in m.notes]),
+        sizes=counts([f"{m.width}×{m.height}" for m in usable], most=5),
+        modes=counts([m.mode for m in usable]),
+        bits=counts([str(m.bits) for m in usable]),
+        notes=counts([note for m in usable for note in m.notes]),
         colourless=sum(m.colourless for m in usable),
         total_pixels=sum(m.width * m.height for m in usable),
         low=min(m.low for m in usable),
@@ -143,18 +143,27 @@ def describe(
         measured_at=measured_at,
         exact_duplicates=_exact(source, usable, duplicates),
         near_duplicates=_near(source, usable, duplicates, splits),
-        splits=_counts(list(splits.values())),
+        splits=counts(list(splits.values())),
     )
 
 
-def _skipped(source: Source, scan: Scan) -> dict[str, dict[str, Any]]:
-    by_reason: dict[str, list[str]] = collections.defaultdict(list)
-    for skip in scan.skipped:
-        name = source.names[skip.index]
-        by_reason[skip.reason].append(f"{name}: {skip.detail}" if skip.detail else name)
+def _told(source: Source, skip: Skipped) -> str:
+    name = source.names[skip.index]
+    return f"{name}: {skip.detail}" if skip.detail else name
+
+
+def by_reason(skips: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    """Return reason → {"count", "examples"} of what was skipped.
+
+    Args:
+        skips: the reason, and the item in words.
+    """
+    found: dict[str, list[str]] = collections.defaultdict(list)
+    for reason, item in skips:
+        found[reason].append(item)
     return {
-        reason: {"count": len(names), "examples": names[:_EXAMPLES]}
-        for reason, names in sorted(by_reason.items())
+        reason: {"count": len(items), "examples": items[:_EXAMPLES]}
+        for reason, items in sorted(found.items())
     }
 
 
@@ -189,5 +198,6 @@ def _spread(values: list[int]) -> dict[str, float]:
     return {"min": min(values), "median": float(np.median(values)), "max": max(values)}
 
 
-def _counts(values: list[str], most: int | None = None) -> dict[str, int]:
+def counts(values: Iterable[str], most: int | None = None) -> dict[str, int]:
+    """Return value → how often, the commonest first."""
     return dict(collections.Counter(values).most_common(most))

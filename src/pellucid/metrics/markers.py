@@ -20,7 +20,6 @@ from pellucid.functional.shapes import check_pair
 from pellucid.functional.spatial_gradient import spatial_gradient
 from pellucid.records import MetricValue
 
-_SUMS = ("error", "x", "xx", "y", "yy", "xy", "edge", "edge_x")
 WORST = 0.1
 """Share of the markers in the worst decile."""
 

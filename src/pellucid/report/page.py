@@ -35,14 +35,6 @@ class Section:
     html: Html
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """One column of a table: its heading and whether it holds numbers."""
-
-    heading: str
-    numeric: bool = False
-
-
 def fill(template: str, **values: Any) -> Html:
     """Fill a template of this room; every value that is not `Html` is escaped.
 

@@ -18,7 +18,6 @@ from pellucid.report.wording import interval, number, percent, places_for
 from pellucid.run_folder import RunFolder
 
 _LONGEST = 1400  # pixels
-_SHARES = ("precision", "recall", "conditional_accuracy", "copies")
 _WORDS = {
     "frechet": "Fréchet distance to real training images",
     "kernel": "kernel distance (KID) to real training images",

@@ -10,7 +10,7 @@ import numpy as np
 
 from pellucid.data.audio.clips import Clips
 from pellucid.data.audio.scan import CLIPPED_SHARE, Scan
-from pellucid.data.report import Suggestion
+from pellucid.data.report import Suggestion, by_reason, counts
 
 _EXAMPLES = 5
 
@@ -79,26 +79,20 @@ def describe(
     shifted = [m for m in usable if abs(m.offset) > 0.01]
     copies = collections.Counter(m.digest for m in usable)
     seconds = [m.length / sample_rate for m in usable]
-    reasons: dict[str, list[str]] = collections.defaultdict(list)
-    for skip in seen.skipped:
-        reasons[skip.reason].append(f"{clips.names[skip.index]}: {skip.detail}")
     return AudioReport(
         source=clips.where,
         found=len(clips),
         examined=examined,
         count=len(usable),
-        skipped={
-            reason: {"count": len(names), "examples": names[:_EXAMPLES]}
-            for reason, names in sorted(reasons.items())
-        },
+        skipped=by_reason((s.reason, f"{clips.names[s.index]}: {s.detail}") for s in seen.skipped),
         ignored=clips.ignored,
         groups=len({clips.groups[m.index] for m in usable}),
         grouped_by=clips.grouped_by,
         seconds={"total": round(sum(seconds), 3), **_spread(seconds)},
-        sample_rates=_counts([str(m.sample_rate) for m in usable]),
-        channels=_counts([str(m.channels) for m in usable]),
-        formats=_counts([m.format for m in usable]),
-        notes=_counts([note for m in usable for note in m.notes]),
+        sample_rates=counts([str(m.sample_rate) for m in usable]),
+        channels=counts([str(m.channels) for m in usable]),
+        formats=counts([m.format for m in usable]),
+        notes=counts([note for m in usable for note in m.notes]),
         level_db=_spread([m.level_db for m in usable]),
         clipped={
             "count": len(clipped),
@@ -119,7 +113,3 @@ def _spread(values: list[float]) -> dict[str, float]:
         "median": round(float(np.median(values)), 3),
         "max": round(max(values), 3),
     }
-
-
-def _counts(values: list[str]) -> dict[str, int]:
-    return dict(collections.Counter(values).most_common())

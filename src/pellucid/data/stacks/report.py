@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data.report import Suggestion
+from pellucid.data.report import Suggestion, by_reason
 from pellucid.data.stacks.listing import Skip, Stacks
 from pellucid.data.stacks.liveness import dead_channels, silent_RC
 from pellucid.data.stacks.survey import Survey
@@ -115,7 +115,9 @@ def describe(
         found=len(stacks.regions) + len({skip.name for skip in stacks.skipped}),
         examined=len(stacks.regions),
         count=len(found.regions),
-        skipped=_skipped([*stacks.skipped, *skipped]),
+        skipped=by_reason(
+            (skip.reason, f"{skip.name}: {skip.detail}") for skip in (*stacks.skipped, *skipped)
+        ),
         sizes=_counts([f"{region.height}×{region.width}" for region in regions]),
         slides=_counts([region.slide for region in regions]),
         patients=_counts([region.patient for region in regions if region.patient]),
@@ -206,16 +208,6 @@ def _batch(found: Survey, live: Sequence[int]) -> list[dict[str, Any]]:
             }
         )
     return sorted(nodes, key=lambda node: -node["ratio"])[:_PAIRS]
-
-
-def _skipped(skips: Sequence[Skip]) -> dict[str, dict[str, Any]]:
-    reasons: dict[str, list[str]] = {}
-    for skip in skips:
-        reasons.setdefault(skip.reason, []).append(f"{skip.name}: {skip.detail}")
-    return {
-        reason: {"count": len(names), "examples": names[:5]}
-        for reason, names in sorted(reasons.items())
-    }
 
 
 def _counts(values: Sequence[str]) -> dict[str, int]:
