@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import time
 
 import torch
 from torch import Tensor
@@ -27,6 +27,10 @@ from pellucid.diagnosis.probes.weight import loss_scales
 
 COPIES = (1, 2, 4)
 _SAMPLES, _DRAWS = 8, 4
+_FEWEST = 2
+_SHARE = 0.1
+"""Of the whole budget; large models and long clips are met with fewer samples and draws."""
+_MIXED_CROPS = ("crop_sizes", "crops", "multi_crop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Reductions:
     Args:
         recon, penalty: the names of the terms.
         by_batch: {name: slope of log ‖∇‖ over log copies}.
-        by_crop: the same over the crop size, for the ratio recon / penalty; None when the model
-            takes one size only.
+        by_crop: the same over the crop size, for the ratio recon / penalty; None where training
+            has one crop size, or the model takes one only.
         ratios: ‖∇recon‖ / ‖∇penalty‖ at 1, 2, 4 copies.
     """
 
@@ -53,15 +57,35 @@ def reductions(case: Case) -> Reductions | None:
     pair = _pair(case)
     if pair is None or not parameters(case):
         return None
-    x = case.batch_of(case.fit, size=_SAMPLES)
-    norms = [_norms(case, pair, lambda n=n: x.repeat(n, *[1] * (x.ndim - 1))) for n in COPIES]
-    if any(n is None for n in norms):
+    samples, draws = _affordable(case, pair)
+    x = case.batch_of(case.fit, size=samples)
+    tables = [_norms(case, pair, x.repeat(n, *[1] * (x.ndim - 1)), draws) for n in COPIES]
+    if any(table is None for table in tables):
         return None
-    tables = [n for n in norms if n is not None]
-    slopes = {name: _slope(list(COPIES), [t[name] for t in tables]) for name in pair}
-    return Reductions(
-        *pair, slopes, _by_crop(case, pair, x), tuple(t[pair[0]] / t[pair[1]] for t in tables)
+    found = [table for table in tables if table is not None]
+    slopes = {name: _slope(list(COPIES), [t[name] for t in found]) for name in pair}
+    by_crop = _by_crop(case, pair, x, draws) if mixes_crops(case) else None
+    return Reductions(*pair, slopes, by_crop, tuple(t[pair[0]] / t[pair[1]] for t in found))
+
+
+def mixes_crops(case: Case) -> bool:
+    """Whether training meets crops of several sizes, by its recipe."""
+    recipe = case.subject.recipe or {}
+    return any(
+        isinstance(recipe.get(k), (list, tuple)) and len(set(recipe[k])) > 1 for k in _MIXED_CROPS
     )
+
+
+def _affordable(case: Case, pair: tuple[str, str]) -> tuple[int, int]:
+    """Return how many samples and draws of the noise fit into this probe's share of the time."""
+    began = time.monotonic()
+    _norms(case, pair, case.batch_of(case.fit, size=_FEWEST), 1)
+    per_sample = (time.monotonic() - began) / _FEWEST
+    allowed = _SHARE * case.clock.budget_seconds
+    for samples, draws in ((_SAMPLES, _DRAWS), (_SAMPLES // 2, _DRAWS), (_FEWEST, _DRAWS)):
+        if sum(COPIES) * samples * draws * per_sample <= allowed:
+            return samples, draws
+    return _FEWEST, 1
 
 
 def _pair(case: Case) -> tuple[str, str] | None:
@@ -89,18 +113,16 @@ def _names(case: Case) -> list[str]:
         return list(losses(case.batch_of(case.fit)))
 
 
-def _norms(
-    case: Case, pair: tuple[str, str], batch: Callable[[], Tensor]
-) -> dict[str, float] | None:
+def _norms(case: Case, pair: tuple[str, str], batch: Tensor, draws: int) -> dict[str, float] | None:
     """Return the norms of the two terms' mean gradients over a few draws of the noise."""
     losses = case.subject.loss_terms
     assert losses is not None
     with loss_mode(case):
         owned = parameters(case)
         sums: dict[str, list[Tensor] | None] = dict.fromkeys(pair)
-        for seed in range(_DRAWS):
+        for seed in range(draws):
             torch.manual_seed(seed)
-            terms = losses(batch())
+            terms = losses(batch)
             for name in pair:
                 grads = [
                     torch.zeros_like(p) if g is None else g
@@ -117,14 +139,14 @@ def _norms(
     return norms if all(n > 0 and math.isfinite(n) for n in norms.values()) else None
 
 
-def _by_crop(case: Case, pair: tuple[str, str], x: Tensor) -> float | None:
+def _by_crop(case: Case, pair: tuple[str, str], x: Tensor, draws: int) -> float | None:
     """Return the slope of log(ratio) over log positions, halving the last axis."""
     stride = case.stride
     if stride is None or x.shape[-1] % (2 * stride) or x.shape[-1] < 4 * stride:
         return None
     crops = (x[..., : x.shape[-1] // 2], x)
     try:
-        tables = [_norms(case, pair, lambda c=c: c) for c in crops]
+        tables = [_norms(case, pair, crop, draws) for crop in crops]
     except RuntimeError:  # a model of one size only: torch names the shapes it cannot take
         return None
     if tables[0] is None or tables[1] is None:

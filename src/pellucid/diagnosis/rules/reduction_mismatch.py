@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pellucid.diagnosis.case import Case
 from pellucid.diagnosis.evidence import Evidence, Finding, RuledOut
-from pellucid.diagnosis.probes.reductions import COPIES, Reductions, reductions
+from pellucid.diagnosis.probes.reductions import COPIES, Reductions, mixes_crops, reductions
 from pellucid.diagnosis.rules.access import loss_terms
 
-_MIXED_CROPS = ("crop_sizes", "crops", "multi_crop")
 _SLACK = 0.35
 """A mean grows with power 0, a sum with 1. Beyond that something else moved: a codebook that learns
 while it is measured draws closer to samples met again, and its commitment falls."""
@@ -31,20 +30,13 @@ def examine(case: Case) -> Finding | None:
     by_batch = case.threshold("reduction-mismatch.slope").confidence(abs(apart)) if reduces else 0.0
     by_crop = 0.0
     # Over crops a constant reduction is a convention, unless training really mixes their sizes.
-    if found.by_crop is not None and _mixes_crops(case):
+    if found.by_crop is not None and mixes_crops(case):
         by_crop = case.threshold("reduction-mismatch.slope").confidence(abs(found.by_crop))
     confidence = max(by_batch, by_crop)
     if confidence < 0.1:
         return None
     what = "batch" if by_batch >= by_crop else "crop"
     return _finding(found, apart if what == "batch" else found.by_crop or 0.0, what, confidence)
-
-
-def _mixes_crops(case: Case) -> bool:
-    recipe = case.subject.recipe or {}
-    return any(
-        isinstance(recipe.get(k), (list, tuple)) and len(set(recipe[k])) > 1 for k in _MIXED_CROPS
-    )
 
 
 def _finding(found: Reductions, slope: float, what: str, confidence: float) -> Finding:
