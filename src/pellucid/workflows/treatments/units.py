@@ -23,8 +23,8 @@ def standard_range(recipe: Recipe, finding: Finding) -> dict[str, Any]:
 
 
 def normalise_channels(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Compress counts and standardise every channel by its training values; stacks only."""
-    if recipe.data.get("kind") != "stacks":
+    """Compress counts and standardise every channel by training values; stacks and cells only."""
+    if recipe.data.get("kind") not in ("stacks", "cells"):
         return None
     steps = recipe.data.get("normalise")
     if steps is None or any(step.get("kind") == "zscore" for step in steps):
