@@ -55,7 +55,7 @@ def sweep(
         linear = point["linear"]
         rows.append(
             (
-                f"{point['value']:g}{'  ← knee' if number == found.knee else ''}",
+                f"{point['value']:.3g}{'  ← knee' if number == found.knee else ''}",
                 metric(point["psnr"]),
                 "–" if point["kl"] is None else metric(point["kl"]),
                 "–" if point["bits_per_dim"] is None else f"{point['bits_per_dim']:.3g}",

@@ -46,7 +46,7 @@ def render_sweep(
         key=key,
         rows=[_row(point, k == knee) for k, point in enumerate(points)],
         ends=[
-            (f"{point['value']:g}", point["diagnosis"])
+            (f"{point['value']:.3g}", point["diagnosis"])
             for point in points
             if point.get("diagnosis")
         ],
@@ -59,7 +59,7 @@ def render_sweep(
 def _headline(points: Sequence[Mapping[str, Any]], knee: int | None) -> str:
     if knee is None:
         return "No knee: the curve is straight, falls, or has too few points."
-    return f"The knee: {points[knee]['psnr']['value']:.2f} dB at {points[knee]['value']:g}"
+    return f"The knee: {points[knee]['psnr']['value']:.2f} dB at {points[knee]['value']:.3g}"
 
 
 def _lead(key: str, points: Sequence[Mapping[str, Any]], knee: int | None) -> str:
@@ -67,7 +67,7 @@ def _lead(key: str, points: Sequence[Mapping[str, Any]], knee: int | None) -> st
         return ""
     rate, unit = _rate(points[knee])
     unit = unit.removeprefix("KL, ")
-    return f"{key} = {points[knee]['value']:g} spends {rate:.3g} {unit}; beyond, rate buys less."
+    return f"{key} = {points[knee]['value']:.3g} spends {rate:.3g} {unit}; beyond, rate buys less."
 
 
 def _curve(points: Sequence[Mapping[str, Any]], knee: int | None) -> Html:
@@ -113,7 +113,7 @@ def _row(point: Mapping[str, Any], chosen: bool) -> dict[str, Any]:
     linear = point["linear"] or {}
     psnr = point["psnr"]
     return {
-        "value": f"{point['value']:g}",
+        "value": f"{point['value']:.3g}",
         "run": point["run"],
         "psnr": f"{psnr['value']:.2f}",
         "spread": interval(psnr["low"], psnr["high"], places=2),

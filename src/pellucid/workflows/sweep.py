@@ -186,7 +186,7 @@ def warnings_of(span: Span, points: Sequence[dict[str, Any]]) -> list[str]:
     rates = [point["kl"]["value"] for point in points]
     return [
         f"KL rose from {before:.4g} to {after:.4g} nats as {span.key} rose from "
-        f"{points[k]['value']:g} to {points[k + 1]['value']:g}: it should fall, so train longer"
+        f"{points[k]['value']:.3g} to {points[k + 1]['value']:.3g}: it should fall, so train longer"
         for k, (before, after) in enumerate(itertools.pairwise(rates))
         if after > before * 1.001
     ]
@@ -276,5 +276,5 @@ def _diagnosis(path: Path, point: dict[str, Any], values: Sequence[float]) -> di
 def _line(key: str, point: dict[str, Any]) -> str:
     unit = "bits per dimension" if point["bits_per_dim"] is not None else "bits per pixel"
     return (
-        f"{key} = {point['value']:g}: {point['psnr']['value']:.2f} dB, {rate_of(point):.3g} {unit}"
+        f"{key} = {point['value']:.3g}: {point['psnr']['value']:.2f} dB, {rate_of(point):.3g} {unit}"
     )
