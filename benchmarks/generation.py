@@ -71,7 +71,7 @@ CASES = {
             "decoder.width=32", "encoder.multipliers=[1,2,4]", "decoder.multipliers=[1,2,4]",
             "encoder.channels=64", "training.steps=1500", "training.learning_rate=2e-3",
         ),
-        prior={"width": 128, "steps": 2400, "validate_every": 200, "learning_rate": 2e-3,
+        prior={"width": 128, "steps": 4500, "validate_every": 200, "learning_rate": 2e-3,
                "dropout": 0.15, "weight_decay": 0.1},
         features=None,
         samples=2560,

@@ -50,7 +50,8 @@ def symmetry_facts(autoencoder: Autoencoder) -> dict[str, Any]:
     from pellucid.nn.permuters import Learned
 
     permuter = autoencoder.permuter
-    if permuter is None or permuter.group == "none":
+    # Turns of a window are measured by the evaluation: they move places, not what a tile holds.
+    if permuter is None or permuter.group in ("none", "turns"):
         return {}
     side = getattr(permuter, "side", 1)
     facts: dict[str, Any] = {
