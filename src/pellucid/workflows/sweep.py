@@ -275,4 +275,5 @@ def _diagnosis(path: Path, point: dict[str, Any], values: Sequence[float]) -> di
 
 def _line(key: str, point: dict[str, Any]) -> str:
     unit = "bits per dimension" if point["bits_per_dim"] is not None else "bits per pixel"
-    return f"{key} = {point['value']:.3g}: {point['psnr']['value']:.2f} dB, {rate_of(point):.3g} {unit}"
+    quality = f"{point['psnr']['value']:.2f} dB"
+    return f"{key} = {point['value']:.3g}: {quality}, {rate_of(point):.3g} {unit}"
