@@ -85,7 +85,7 @@ def compare(
     from pellucid.workflows.compare_codebooks import compare_codebooks, names_codebooks
 
     if names_codebooks(runs):
-        from pellucid.cli.codebooks import print_codebooks
+        from pellucid.cli.codebooks_view import print_codebooks
 
         comparison, page = compare_codebooks(runs, out=out_)
         if json:
