@@ -16,7 +16,7 @@ from typing import Any
 import pellucid
 from results import write_section
 
-STEPS = 400
+STEPS = 1500
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {
         "kind": "images",
@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "train_crops": 16,
         "crops_per_image": 4,
         "flip": False,
+        "noise": 0.1,  # of the input alone: the encoder has to know what belongs to the picture
     },
     "encoder": {"stride": 8, "channels": 64, "width": 16, "multipliers": [1, 2, 4]},
     "bottleneck": {"kind": "gaussian", "dim": 8, "weight": 1e-5},
@@ -39,8 +40,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "learning_rate": 2e-3,
         "warmup_steps": 30,
         "ema_decay": 0.98,
-        "validate_every": 200,
-        "checkpoint_every": 400,
+        "validate_every": 500,
+        "checkpoint_every": 500,
     },
     "evaluation": {"codecs": []},
 }
