@@ -29,7 +29,7 @@ MOMENTS: list[tuple[Any, str]] = [
     (checkpoint.os, "rename"),
     (checkpoint.shutil, "rmtree"),
     (run_folder.RunFolder, "append_metrics"),
-    (run_folder.os, "replace"),
+    (os, "replace"),
     (callbacks, "validate"),
     (deploy, "read_checkpoint"),
 ]

@@ -11,8 +11,10 @@ from pellucid.workflows.treatments.standing import standing
 _STANDARD = [-1.0, 1.0]
 
 
-def open_head(recipe: Recipe, finding: Finding) -> dict[str, Any]:
-    """Take the bound off the output, and bring the data to [−1, 1]."""
+def open_head(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
+    """Take the bound off the output, and bring the data to [−1, 1]; cells are never bounded."""
+    if recipe.data.get("kind") == "cells":
+        return None
     return {"decoder.head": "none", **standard_range(recipe, finding)}
 
 
