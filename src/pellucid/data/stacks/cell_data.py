@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,12 +15,13 @@ import numpy as np
 from pellucid.data.splits import SPLITS, Fractions
 from pellucid.data.stacks.cell_graphs import Neighbourhood, Neighbours
 from pellucid.data.stacks.cell_split import CellSplit, Window, cells_of, cut_windows
-from pellucid.data.stacks.cells import cell_table
-from pellucid.data.stacks.dividing import Division, counts, divide
-from pellucid.data.stacks.listing import Skip, open_stacks
+from pellucid.data.stacks.cells import CellTable, cell_table
+from pellucid.data.stacks.dividing import Divided, Division, counts, divide
+from pellucid.data.stacks.listing import Skip, Stacks, open_stacks
 from pellucid.data.stacks.liveness import dead_channels
 from pellucid.data.stacks.masks import find_masks
 from pellucid.data.stacks.normalisers import Chain
+from pellucid.data.stacks.regions import Region
 from pellucid.data.stacks.report import StackReport, describe
 from pellucid.data.stacks.store import Store
 from pellucid.data.stacks.survey import survey
@@ -112,21 +114,12 @@ class CellData:
         found = survey(Store(stacks.regions, range(len(stacks.channels)), hot_pixels=hot_pixels))
         usable, skipped = usable_regions(stacks, found, size=1, keep_empty=True)
         masks = find_masks(stacks.root, stacks.regions)
-        if masks:  # without any, `cell_table` says where they belong
-            bare = [stacks.regions[i].name for i in usable if stacks.regions[i].name not in masks]
-            skipped += [Skip(name, "no mask", "not in a folder mask…") for name in bare]
-            usable = [i for i in usable if stacks.regions[i].name in masks]
+        usable, bare = _masked(stacks, usable, masks)
+        skipped += bare
         if not usable:
             raise _nothing_usable(stacks.where, skipped)
         regions = [stacks.regions[i] for i in usable]
-        table = cell_table(stacks.root, regions, hot_pixels=hot_pixels)
-        if not len(table):
-            raise DataError(
-                "the masks hold no cells",
-                where=stacks.where,
-                expected="labels above 0, one integer per cell",
-                found=f"{len(regions)} masks of background alone",
-            )
+        table = _measured(stacks, regions, hot_pixels)
         divided = divide(
             regions,
             where=stacks.where,
@@ -137,13 +130,10 @@ class CellData:
             seed=seed,
             written=splits,
         )
+        self.splits = divided.splits
         names = [region.name for region in regions]
-        cut, lost = {}, 0
-        for name in SPLITS:
-            blocks = divided.of(name)
-            cut[name], few = cut_windows(table, names, blocks, window, min_cells)
-            lost += few
         asked = {"train": 1.0, "validation": validation, "test": test}
+        cut, lost = _windows(table, names, divided, window, min_cells)
         for name in SPLITS:
             if asked[name] > 0 and not cut[name]:
                 raise _no_window(name, stacks.where, window, min_cells, lost)
@@ -151,15 +141,10 @@ class CellData:
         trained_NC = table.markers_NC[np.concatenate(trained_N)]
         dead = {stacks.channels[i]: why for i, why in dead_channels(trained_NC).items()}
         kept = live_channels(stacks, dead, asked=channels is not None)
-        self.names = tuple(stacks.channels[place] for place in kept)
-        self.channels = len(kept)
+        self.names, self.channels = tuple(stacks.channels[place] for place in kept), len(kept)
         self.normaliser = fitted_chain(normaliser, trained_NC[:, kept], self.names)
-        self.splits = divided.splits
-        self.table = dataclasses.replace(
-            table,
-            channels=self.names,
-            markers_NC=np.ascontiguousarray(table.markers_NC[:, kept]),
-        )
+        markers_NC = np.ascontiguousarray(table.markers_NC[:, kept])
+        self.table = dataclasses.replace(table, channels=self.names, markers_NC=markers_NC)
         augmentation = TileAugmentation(shift, flip, rotate, mask_channels, seed)
         made = {
             name: CellSplit(
@@ -195,6 +180,44 @@ class CellData:
             normalisation=tuple(self.normaliser.describe()),
             remarks=(*stacks.remarks, *remarks_on(dead), _counted(cut, lost, window, min_cells)),
         )
+
+
+def _masked(
+    stacks: Stacks, usable: Sequence[int], masks: Mapping[str, Path]
+) -> tuple[list[int], list[Skip]]:
+    """Return the usable regions that have a mask, and those that have none.
+
+    Without any mask all stay: `cell_table` says where masks belong.
+    """
+    if not masks:
+        return list(usable), []
+    names = [stacks.regions[i].name for i in usable]
+    bare = [Skip(name, "no mask", "not in a folder mask…") for name in names if name not in masks]
+    return [i for i in usable if stacks.regions[i].name in masks], bare
+
+
+def _measured(stacks: Stacks, regions: Sequence[Region], hot_pixels: float | None) -> CellTable:
+    """Return the cells of the regions; there is at least one."""
+    table = cell_table(stacks.root, regions, hot_pixels=hot_pixels)
+    if not len(table):
+        raise DataError(
+            "the masks hold no cells",
+            where=stacks.where,
+            expected="labels above 0, one integer per cell",
+            found=f"{len(regions)} masks of background alone",
+        )
+    return table
+
+
+def _windows(
+    table: CellTable, names: Sequence[str], divided: Divided, window: float, least: int
+) -> tuple[dict[str, list[Window]], int]:
+    """Return the windows of every split, and how many cells lie in too small ones."""
+    cut, lost = {}, 0
+    for name in SPLITS:
+        cut[name], few = cut_windows(table, names, divided.of(name), window, least)
+        lost += few
+    return cut, lost
 
 
 def _of(split: str, things: Sequence[T], split_of: Sequence[str]) -> list[T]:
