@@ -22,12 +22,18 @@ from pellucid.evaluation.cell_references import CellReferences, fit_cell_referen
 from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.protocol import Progress, Steps, publish
 from pellucid.evaluation.stack_pass import MarkerPass
-from pellucid.evaluation.stack_record import StackEvaluation, StackReference
+from pellucid.evaluation.stack_record import StackEvaluation
 from pellucid.evaluation.stack_references import Judge
-from pellucid.evaluation.stack_summary import all_metrics, by_marker, live_markers, remarks
+from pellucid.evaluation.stack_summary import (
+    all_metrics,
+    by_marker,
+    gains_over_references,
+    live_markers,
+    remarks,
+    scores_of_references,
+)
 from pellucid.functional.cell_tensor import moved, unpack_graphs
 from pellucid.metrics.latent import GaussianRate
-from pellucid.metrics.markers import median_gain
 from pellucid.models.cell_autoencoder import CellAutoencoder
 from pellucid.models.precision import Precision, resolve_precision
 from pellucid.records import Latent, MetricValue
@@ -123,14 +129,8 @@ def evaluate_cells(
         judged=judge.words.replace("counts", "mean counts"),
         metrics=metrics,
         markers=by_marker(names, measured, references.nonzero_C, live, {}, draws),
-        references={
-            name: StackReference(errors.summary(live, **draws), *references.told(name))
-            for name, errors in measured.references.items()
-        },
-        differences={
-            name: median_gain(measured.model, errors, live, **draws)
-            for name, errors in measured.references.items()
-        },
+        references=scores_of_references(measured, references.told, live, draws),
+        differences=gains_over_references(measured, live, draws),
         latent=latent,
         codes=measured.latent.codes_json(),
         remarks=remarks(names, live, *_told(references, measured.lone, own, cells)),

@@ -9,10 +9,16 @@ from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.protocol import Progress, Steps, choose_held_out, publish
 from pellucid.evaluation.stack_gallery import save_markers
 from pellucid.evaluation.stack_pass import latent_shape, masked_errors, sweep_tiles
-from pellucid.evaluation.stack_record import StackEvaluation, StackReference
+from pellucid.evaluation.stack_record import StackEvaluation
 from pellucid.evaluation.stack_references import Judge, fit_references, training_tiles
-from pellucid.evaluation.stack_summary import all_metrics, by_marker, live_markers, remarks
-from pellucid.metrics.markers import median_gain
+from pellucid.evaluation.stack_summary import (
+    all_metrics,
+    by_marker,
+    gains_over_references,
+    live_markers,
+    remarks,
+    scores_of_references,
+)
 from pellucid.models.autoencoder import Autoencoder
 from pellucid.models.precision import Precision, resolve_precision
 from pellucid.references.samples import affordable
@@ -101,14 +107,8 @@ def evaluate_stacks(
         judged=judge.words,
         metrics=all_metrics(measured, live, hidden, draws),
         markers=by_marker(names, measured, references.nonzero_C, live, hidden, draws),
-        references={
-            name: StackReference(errors.summary(live, **draws), *references.told(name))
-            for name, errors in measured.references.items()
-        },
-        differences={
-            name: median_gain(measured.model, errors, live, **draws)
-            for name, errors in measured.references.items()
-        },
+        references=scores_of_references(measured, references.told, live, draws),
+        differences=gains_over_references(measured, live, draws),
         latent=measured.latent.to_json(numbers, **draws),
         codes=measured.latent.codes_json(),
         remarks=remarks(

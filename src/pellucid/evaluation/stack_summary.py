@@ -5,14 +5,15 @@ Shape letters: C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pellucid.errors import DataError
 from pellucid.evaluation.stack_pass import MarkerPass
-from pellucid.metrics.markers import MarkerTable
+from pellucid.evaluation.stack_record import StackReference
+from pellucid.metrics.markers import MarkerTable, median_gain
 from pellucid.records import MetricValue
 
 LIVE = 0.01
@@ -98,6 +99,36 @@ def by_marker(
         }
         for place, name in enumerate(names)
     ]
+
+
+def scores_of_references(
+    measured: MarkerPass,
+    told: Callable[[str], tuple[str, int]],
+    live: list[int],
+    draws: dict[str, int],
+) -> dict[str, StackReference]:
+    """Return every reference's fidelity on the same samples.
+
+    Args:
+        measured: the pass over the samples.
+        told: what a reference is in words, and its numbers.
+        live: places of the markers that are judged.
+        draws: resamples and seed of the bootstrap.
+    """
+    return {
+        name: StackReference(errors.summary(live, **draws), *told(name))
+        for name, errors in measured.references.items()
+    }
+
+
+def gains_over_references(
+    measured: MarkerPass, live: list[int], draws: dict[str, int]
+) -> dict[str, dict[str, MetricValue]]:
+    """Return how far the model's medians lie above every reference's, paired, by metric."""
+    return {
+        name: median_gain(measured.model, errors, live, **draws)
+        for name, errors in measured.references.items()
+    }
 
 
 def remarks(names: Sequence[str], live: list[int], *further: str) -> tuple[str, ...]:
