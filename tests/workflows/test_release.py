@@ -98,6 +98,7 @@ def test_a_released_decoder_gets_its_level_back(run, released) -> None:
     ratio = float(after[LENGTH].float().norm() / before[LENGTH].norm())
     assert 20 * math.log10(ratio) == pytest.approx(-lost, abs=0.01)
     assert level_lost(Run.open(run.path)) == lost
+    assert f"{-lost:+.2f} dB" in (released.path / "README.md").read_text()
 
 
 def test_numbers_are_measured_on_the_released_weights_and_the_card_shows_them(released) -> None:

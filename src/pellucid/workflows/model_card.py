@@ -7,6 +7,8 @@ from typing import Any
 
 from pellucid.recipe import Recipe
 
+LEVEL = "level_given_back_db"
+"""In run.json of a released model."""
 _AUDIO = ("pesq", "stoi", "visqol", "si_sdr", "snr", "log_mel", "level_error", "dc", "file_kbps")
 _IMAGES = ("psnr", "ssim", "bits_per_pixel")
 _NAMES = {
@@ -38,7 +40,7 @@ def model_card(
 
     Args:
         recipe: of the model.
-        status: run.json: steps, seconds, parameters, environment.
+        status: run.json: steps, seconds, parameters, environment, the level given back.
         evaluation: evaluation.json of the released weights.
         half: whether weights are stored in float16.
         data: what it was trained on, in words.
@@ -58,6 +60,9 @@ def model_card(
         "training": cost,
         "licence": licence or "not stated",
     }
+    if status.get(LEVEL):
+        gained = f"{status[LEVEL]:+.2f} dB of what training left"
+        facts["level"] = f"the output is {gained}: as much as the validation clips had lost"
     return "\n".join(
         [
             f"# {recipe.name}",

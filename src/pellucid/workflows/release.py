@@ -22,7 +22,8 @@ from pellucid.errors import RunError
 from pellucid.recipe import Recipe
 from pellucid.recipe.text import dump_yaml
 from pellucid.run_folder import RunFolder
-from pellucid.workflows.model_card import model_card
+from pellucid.workflows.levelling import level_lost, levelled
+from pellucid.workflows.model_card import LEVEL, model_card
 from pellucid.workflows.run import Run
 
 _TOLD = ("state", "step", "seconds", "parameters", "selected_step", "weights", "environment")
@@ -64,12 +65,15 @@ def release(
     if target.exists():
         raise RunError("there is something already", where=target, hint="-o another folder")
     status = {key: value for key, value in opened.status().items() if key in _TOLD}
+    lost = level_lost(opened)
+    if lost:
+        status[LEVEL] = round(-lost, 3)
     with whole_folder(target) as place:
         folder = RunFolder(place)
         _write_recipe(folder, opened.recipe)
         shutil.copyfile(opened.folder.splits, folder.splits)
         folder.write_json(folder.run, status)
-        write_atomically(folder.model, _rounded(opened, half))
+        write_atomically(folder.model, _rounded(opened, half, lost))
         twin = Run.open(place)
         with tempfile.TemporaryDirectory() as scratch:
             fit_code_tables(twin, progress=progress)
@@ -88,18 +92,17 @@ def _write_recipe(folder: RunFolder, recipe: Recipe) -> None:
     write_atomically(folder.recipe, dump_yaml(recipe.to_node()).encode())
 
 
-def _rounded(run: Run, half: bool) -> bytes:
+def _rounded(run: Run, half: bool, lost_db: float) -> bytes:
     """Return the weights file without derived tensors; floating ones in float16 when asked."""
     import safetensors.torch
 
     from pellucid.models.weights import derived_names
     from pellucid.weight_files import read_tensors
-    from pellucid.workflows.levelling import level_lost, levelled
 
     autoencoder = run.load()
     derived = derived_names(autoencoder)
     tensors = {n: v for n, v in read_tensors(run.folder.model).items() if n not in derived}
-    tensors = levelled(tensors, autoencoder, level_lost(run))
+    tensors = levelled(tensors, autoencoder, lost_db)
     if half:
         tensors = {
             name: value.half() if value.is_floating_point() else value
