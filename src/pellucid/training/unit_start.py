@@ -1,9 +1,8 @@
 """Start waveform networks with activations of unit power, so that they are no near-linear maps.
 
 Recordings have a root mean square of a twentieth, and every convolution of the usual
-initialisation shrinks what it gets: the deeper layers of a fresh network see numbers so small that
-their activations answer in proportion, and learning begins with thousands of steps that only
-enlarge weights.
+initialisation shrinks what it gets, so that the deeper layers of a fresh network see small numbers
+only, to which their activations answer in proportion.
 
 Source: Salimans & Kingma 2016, "Weight normalization", section 3 (data-dependent initialisation).
 
