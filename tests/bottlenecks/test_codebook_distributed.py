@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import torch
@@ -43,23 +42,22 @@ def learn(kind: str, rows: slice) -> tuple[dict[str, Tensor], int]:
     return bottleneck.state_dict(), restarts
 
 
-def work(rank: int, port: int, folder: str) -> None:
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    # A file, not a port: no port can be taken meanwhile, and no server's thread has to be ended.
+    meeting = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     torch.manual_seed(rank)
     for kind in KINDS:
         # Unequal shares: the last batch of an epoch need not divide evenly.
         state, _ = learn(kind, slice(0, 150) if rank == 0 else slice(150, ROWS))
         save_file(state, Path(folder) / f"{kind}-{rank}.safetensors")
+    dist.barrier()  # neither leaves while the other is still in its last exchange
     dist.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.start_processes(work, (port, str(tmp_path)), nprocs=2, start_method="spawn")
+    mp.start_processes(work, (str(tmp_path),), nprocs=2, start_method="spawn")
     for kind in KINDS:
         alone, restarts = learn(kind, slice(0, ROWS))
         assert restarts > 0  # the drift did kill codes, so restarts are compared too

@@ -105,6 +105,7 @@ def _count_in_a_process(rank, folder):
     usage.update(torch.tensor([[rank, rank + 1]]))
     usage.all_reduce()
     (folder / f"{rank}.json").write_text(json.dumps(usage.counts.tolist()))
+    torch.distributed.barrier()  # neither leaves while the other is still in its last exchange
     torch.distributed.destroy_process_group()
 
 

@@ -22,7 +22,9 @@ from pellucid.objectives import (
     FocalFrequency,
     GaussianNLL,
     Huber,
+    Intelligibility,
     LogMel,
+    Loudness,
     MSSSIMLoss,
     Objective,
     Perceptual,
@@ -87,6 +89,18 @@ CASES = {
     ),
     "stft": Case(STFT(windows=(16, 64)), waves=True, symmetric=False),
     "compressed-stft": Case(CompressedSTFT(windows=(16, 64)), waves=True),
+    "loudness": Case(
+        Loudness(sample_rate=8000, window=64, bands=12),
+        waves=True,
+        symmetric=False,
+        needed={"sample_rate": 8000},
+    ),
+    "intelligibility": Case(
+        Intelligibility(sample_rate=16000, window=64, seconds=0.02),
+        waves=True,
+        symmetric=False,
+        needed={"sample_rate": 16000},
+    ),
 }
 every_term = pytest.mark.parametrize("name", sorted(TERMS))
 
@@ -306,6 +320,10 @@ def test_ms_ssim_still_teaches_an_anticorrelated_image():
         (lambda: LogMel(sample_rate=8000, windows=(64,), bands=(4, 5)), "every window"),
         (lambda: LogMel(sample_rate=8000, epsilon=0.0), "positive"),
         (lambda: STFT(windows=(4,)), "at least 8"),
+        (lambda: Loudness(sample_rate=8000, window=16), "at least 32"),
+        (lambda: Loudness(sample_rate=8000, bands=1), "4 bands"),
+        (lambda: Intelligibility(sample_rate=16000, seconds=0.01), "three frames"),
+        (lambda: Intelligibility(sample_rate=8000), "third octaves must end"),
         (lambda: STFT()(torch.zeros(1, 1, 9), torch.zeros(1, 1, 9)), "too short"),
     ],
 )

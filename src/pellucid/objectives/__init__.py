@@ -13,6 +13,8 @@ from pellucid.objectives.channel_noise import ChannelNoise
 from pellucid.objectives.channels import Cosine
 from pellucid.objectives.detail import Edge, FocalFrequency
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
+from pellucid.objectives.intelligibility import Intelligibility
+from pellucid.objectives.loudness import Loudness
 from pellucid.objectives.objective import Objective, ObjectiveOutput, Weighted
 from pellucid.objectives.perceptual import LPIPS, Perceptual, TimmFeatures
 from pellucid.objectives.pixel import L1, L2, Charbonnier, GaussianNLL, Huber
@@ -38,6 +40,8 @@ TERMS: dict[str, type[Term]] = {
     "log-mel": LogMel,
     "stft": STFT,
     "compressed-stft": CompressedSTFT,
+    "loudness": Loudness,
+    "intelligibility": Intelligibility,
 }
 
 __all__ = [
@@ -59,7 +63,9 @@ __all__ = [
     "GaussianNLL",
     "GradientShare",
     "Huber",
+    "Intelligibility",
     "LogMel",
+    "Loudness",
     "MSSSIMLoss",
     "Objective",
     "ObjectiveOutput",

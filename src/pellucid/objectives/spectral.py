@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError, RecipeError
+from pellucid.errors import RecipeError
 from pellucid.functional.stft import mel_filterbank, stft
 from pellucid.objectives.term import Term
+from pellucid.objectives.waveforms import check_waveforms
 
 
 class LogMel(Term):
@@ -55,7 +56,7 @@ class LogMel(Term):
             self.register_buffer(f"bank_{window}", bank, persistent=False)
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        _check_waveforms(target)
+        check_waveforms(target)
         both = torch.cat([x_hat, target])
         return _mean([self._at(both, window) for window in self.windows])
 
@@ -91,7 +92,7 @@ class STFT(Term):
         self.windows, self.epsilon = windows, epsilon
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        _check_waveforms(target)
+        check_waveforms(target)
         both = torch.cat([x_hat, target])
         return _mean([self._at(both, window) for window in self.windows])
 
@@ -145,7 +146,7 @@ class CompressedSTFT(Term):
         self.windows, self.power, self.phase, self.epsilon = windows, power, phase, epsilon
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
-        _check_waveforms(target)
+        check_waveforms(target)
         both = torch.cat([x_hat, target])
         return _mean([self._at(both, window) for window in self.windows])
 
@@ -183,11 +184,4 @@ def _check_windows(windows: tuple[int, ...], epsilon: float) -> None:
             "a spectral term needs windows of at least 8 samples and a positive ε",
             where="objective",
             found=f"windows {list(windows)}, epsilon {epsilon}",
-        )
-
-
-def _check_waveforms(x: Tensor) -> None:
-    if x.ndim != 3:
-        raise PellucidError(
-            "waveforms are needed", expected="(batch, channels, samples)", found=tuple(x.shape)
         )
