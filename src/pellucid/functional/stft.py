@@ -37,16 +37,15 @@ def stft(x_BCT: Tensor, window: int, hop: int) -> Tensor:
             found=x_BCT.shape[-1],
         )
     hann = torch.hann_window(window, dtype=x_BCT.dtype, device=x_BCT.device)
-    spectrum = torch.stft(
+    return torch.stft(
         x_BCT.flatten(0, 1),
         window,
         hop_length=hop,
-        window=hann,
+        window=hann / hann.square().sum().sqrt(),
         center=True,
         pad_mode="reflect",
         return_complex=True,
     )
-    return spectrum / hann.square().sum().sqrt()
 
 
 def hertz_to_mel(hertz: float) -> float:

@@ -5,10 +5,10 @@ Shape letters: B batch, C channels, H height, W width, N = H·W positions, D cha
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import RecipeError
+from pellucid.functional.attention import attend
 from pellucid.nn.blocks import group_norm
 
 
@@ -46,6 +46,6 @@ class SelfAttention(nn.Module):
         qkv = self.to_qkv(self.norm(x_BCHW)).flatten(2)  # B, 3·C, N
         # each of q, k, v: B, heads, N, D
         q, k, v = qkv.unflatten(1, (3, self.heads, -1)).transpose(-1, -2).unbind(1)
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         mixed_BCHW = mixed.transpose(-1, -2).flatten(1, 2).unflatten(2, (height, width))
         return x_BCHW + self.out(mixed_BCHW)

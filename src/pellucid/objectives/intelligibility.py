@@ -62,17 +62,19 @@ class Intelligibility(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
-        spectrum = stft(torch.cat([x_hat, target]), self.window, self.window // 2)
-        energy_BVF = spectrum.real.square() + spectrum.imag.square()
         with torch.autocast(x_hat.device.type, enabled=False):
-            power_BMF = self.bank_MV.to(energy_BVF) @ energy_BVF
-            envelope_BMF = (power_BMF + 1e-12).sqrt()
-            segments = envelope_BMF.unfold(2, min(self.length, envelope_BMF.shape[2]), 1)
-            hat_BMSL, true_BMSL = segments.chunk(2)
+            hat_BMSL, true_BMSL = self._segments(x_hat), self._segments(target)
             energy_BS = true_BMSL.square().sum(dim=(1, 3))
             spoken_BS = energy_BS >= _BELOW * energy_BS.amax(dim=1, keepdim=True)
             distance_BMS = (_shape(hat_BMSL) - _shape(true_BMSL)).square().sum(dim=3) / 2
             return (distance_BMS.mean(dim=1) * spoken_BS).sum() / spoken_BS.sum()
+
+    def _segments(self, x_BCT: Tensor) -> Tensor:
+        """Return (B·C, M, S, L) envelopes."""
+        spectrum = stft(x_BCT, self.window, self.window // 2)
+        energy = spectrum.real.square() + spectrum.imag.square()
+        envelope = (self.bank_MV.to(energy) @ energy + 1e-12).sqrt()
+        return envelope.unfold(2, min(self.length, envelope.shape[2]), 1)
 
 
 def _shape(envelope: Tensor) -> Tensor:

@@ -72,22 +72,26 @@ class Loudness(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
-        spectrum = stft(torch.cat([x_hat, target]), self.window, self.window // 2)
-        energy_BVF = spectrum.real.square() + spectrum.imag.square()
         with torch.autocast(x_hat.device.type, enabled=False):
-            power_BMF = self.bank_MV.to(energy_BVF) @ energy_BVF
-            heard, true = loudness(power_BMF, self.threshold_M1.to(power_BMF)).chunk(2)
-            masked = _MASKED * torch.minimum(heard, true)
-            disturbance_BMF = ((heard - true).abs() - masked).clamp(min=0.0)
-            apart_BF = _pool(_norm(disturbance_BMF))
-            return (0.1 * apart_BF + 0.0309 * _pool(self._added(disturbance_BMF, power_BMF))).mean()
+            hat, true = self._power(x_hat), self._power(target)
+            threshold = self.threshold_M1.to(true)
+            heard, wanted = loudness(hat, threshold), loudness(true, threshold)
+            masked = _MASKED * torch.minimum(heard, wanted)
+            disturbance_BMF = ((heard - wanted).abs() - masked).clamp(min=0.0)
+            added_BF = (disturbance_BMF * _added(hat, true)).sum(dim=1)
+            return (0.1 * _pool(_norm(disturbance_BMF)) + 0.0309 * _pool(added_BF)).mean()
 
-    def _added(self, disturbance_BMF: Tensor, power_BMF: Tensor) -> Tensor:
-        """Return (B, F) sums over bands of disturbances by sound that was not there."""
-        hat, true = power_BMF.chunk(2)
-        ratio = ((hat + _ADDED_FLOOR) / (true + _ADDED_FLOOR)).pow(_ADDED_POWER)
-        weight = torch.where(ratio < 3.0, 0.0, ratio.clamp(max=_ADDED_TOP))
-        return (disturbance_BMF * weight).sum(dim=1)
+    def _power(self, x_BCT: Tensor) -> Tensor:
+        """Return (B·C, M, F) powers in the bands, as ratios to 0 dB of sound pressure."""
+        spectrum = stft(x_BCT, self.window, self.window // 2)
+        energy = spectrum.real.square() + spectrum.imag.square()
+        return self.bank_MV.to(energy) @ energy
+
+
+def _added(hat: Tensor, true: Tensor) -> Tensor:
+    """Return how much a disturbance by that much more power counts as added sound."""
+    ratio = ((hat + _ADDED_FLOOR) / (true + _ADDED_FLOOR)).pow(_ADDED_POWER)
+    return torch.where(ratio < 3.0, 0.0, ratio.clamp(max=_ADDED_TOP))
 
 
 def _norm(disturbance_BMF: Tensor) -> Tensor:

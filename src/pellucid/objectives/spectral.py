@@ -1,5 +1,7 @@
 """Terms that compare short-time spectra of waveforms.
 
+Spectra of x̂ and of the target are made apart: what needs no gradient costs no backward pass.
+
 Shape letters: B batch, C channels, T samples, V bins, F frames, M mel bands.
 """
 
@@ -57,15 +59,16 @@ class LogMel(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
-        both = torch.cat([x_hat, target])
-        return _mean([self._at(both, window) for window in self.windows])
+        return _mean([self._at(x_hat, target, window) for window in self.windows])
 
-    def _at(self, both_BCT: Tensor, window: int) -> Tensor:
-        bank_MV = getattr(self, f"bank_{window}").to(both_BCT)
-        magnitude = _magnitude(stft(both_BCT, window, window // 4))
-        with torch.autocast(both_BCT.device.type, enabled=False):
-            mel_hat, mel = torch.log10(self.epsilon + bank_MV @ magnitude).chunk(2)
-        return (mel_hat - mel).abs().mean()
+    def _at(self, x_hat: Tensor, target: Tensor, window: int) -> Tensor:
+        return (self._log_mel(x_hat, window) - self._log_mel(target, window)).abs().mean()
+
+    def _log_mel(self, x_BCT: Tensor, window: int) -> Tensor:
+        bank_MV = getattr(self, f"bank_{window}").to(x_BCT)
+        magnitude = _magnitude(stft(x_BCT, window, window // 4))
+        with torch.autocast(x_BCT.device.type, enabled=False):
+            return torch.log10(self.epsilon + bank_MV @ magnitude)
 
 
 class STFT(Term):
@@ -93,11 +96,10 @@ class STFT(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
-        both = torch.cat([x_hat, target])
-        return _mean([self._at(both, window) for window in self.windows])
+        return _mean([self._at(x_hat, target, window) for window in self.windows])
 
-    def _at(self, both_BCT: Tensor, window: int) -> Tensor:
-        hat, true = _magnitude(stft(both_BCT, window, window // 4)).chunk(2)
+    def _at(self, x_hat: Tensor, target: Tensor, window: int) -> Tensor:
+        hat, true = (_magnitude(stft(x, window, window // 4)) for x in (x_hat, target))
         # The floor under both square roots keeps the gradient finite where both are silent.
         floor = self.epsilon * true.numel() ** 0.5
         difference = ((hat - true).square().sum() + 1e-12 * floor**2).sqrt() - 1e-6 * floor
@@ -147,22 +149,22 @@ class CompressedSTFT(Term):
 
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
-        both = torch.cat([x_hat, target])
-        return _mean([self._at(both, window) for window in self.windows])
+        return _mean([self._at(x_hat, target, window) for window in self.windows])
 
-    def _at(self, both_BCT: Tensor, window: int) -> Tensor:
-        spectrum = stft(both_BCT, window, window // 4)
+    def _at(self, x_hat: Tensor, target: Tensor, window: int) -> Tensor:
+        hat, true = (self._compressed(x, window) for x in (x_hat, target))
+        real, imaginary, magnitude = (
+            (a - b).square().mean() for a, b in zip(hat, true, strict=True)
+        )
+        return self.phase * (real + imaginary) + (1 - self.phase) * magnitude
+
+    def _compressed(self, x_BCT: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Re Xᶜ, Im Xᶜ and |X|ᶜ."""
+        spectrum = stft(x_BCT, window, window // 4)
         real, imaginary = spectrum.real, spectrum.imag
         energy = real.square() + imaginary.square()
         scale = (energy + self.epsilon**2).pow((self.power - 1) / 2)
-        magnitude = _root(energy) * scale
-        heard = sum(_squared_difference(part * scale) for part in (real, imaginary))
-        return self.phase * heard + (1 - self.phase) * _squared_difference(magnitude)
-
-
-def _squared_difference(both: Tensor) -> Tensor:
-    hat, true = both.chunk(2)
-    return (hat - true).square().mean()
+        return real * scale, imaginary * scale, _root(energy) * scale
 
 
 def _magnitude(spectrum: Tensor) -> Tensor:

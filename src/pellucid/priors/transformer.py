@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import DataError, RecipeError
+from pellucid.functional.attention import attend
 from pellucid.priors.layout import Layout
 from pellucid.priors.text import ByteEncoder
 
@@ -43,7 +44,7 @@ class Block(nn.Module):
         """Return (B, S, D); position s sees positions 0 … s."""
         qkv = self.to_qkv(self.norm_1(x_BSD)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each B, H, S, D/H
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = attend(q, k, v, causal=True)
         x_BSD = x_BSD + self.drop(self.out(mixed.transpose(1, 2).flatten(2)))
         return x_BSD + self.drop(self.down(F.gelu(self.up(self.norm_2(x_BSD)))))
 

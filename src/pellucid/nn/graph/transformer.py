@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.errors import RecipeError
+from pellucid.functional.attention import attend
 
 
 class GraphTransformer(nn.Module):
@@ -105,6 +106,6 @@ class _Layer(nn.Module):
         qkv = self.to_qkv(self.norm_1(x_BNW)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each B, H, N, D
         bias = None if bias_BHNN is None else bias_BHNN.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        mixed = attend(q, k, v, bias)
         x_BNW = x_BNW + self.out(mixed.transpose(1, 2).flatten(2))
         return x_BNW + self.narrow(F.gelu(self.widen(self.norm_2(x_BNW))))
