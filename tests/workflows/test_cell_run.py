@@ -35,6 +35,7 @@ TINY = [
     "training.checkpoint_every=6",
     "evaluation.resamples=50",
     "evaluation.pca=[1]",
+    "evaluation.masked=true",
 ]
 
 
@@ -110,6 +111,16 @@ def test_the_evaluation_tells_every_marker_beside_pca_of_cells(run):
     assert found["differences"]["cell-pca-1"]["r2"]["value"] == pytest.approx(
         found["metrics"]["r2"]["value"] - one
     )
+
+
+def test_every_live_marker_is_also_asked_for_where_it_is_not_shown(run):
+    found = run.evaluation()
+    rows = [row for row in found["markers"] if row["live"]]
+    assert rows
+    assert all(row["masked_r2"] < 1 for row in rows)
+    assert all(row["masked_r2"] is None for row in found["markers"] if not row["live"])
+    median = np.median([row["masked_r2"] for row in rows])
+    assert found["metrics"]["masked_r2"]["value"] == pytest.approx(median)
 
 
 def test_latents_per_cell_state_their_rate_and_size(per_cell):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pellucid.data.stacks.cell_split import CellSplit
 from pellucid.errors import DataError
 from pellucid.evaluation.cell_gallery import save_cells
 from pellucid.evaluation.cell_references import CellReferences, fit_cell_references
+from pellucid.evaluation.hidden_markers import Batch, hidden_marker_r2
 from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.protocol import Progress, Steps, publish
 from pellucid.evaluation.stack_pass import MarkerPass
@@ -54,6 +55,7 @@ def evaluate_cells(
     max_samples: int = 2048,
     pca: tuple[int, ...] = (2, 8),
     cofactor: float | None = 1.0,
+    masked: bool = False,
     save_reconstructions: int = 6,
     resamples: int = 1000,
     seed: int = 0,
@@ -77,6 +79,7 @@ def evaluate_cells(
         max_samples: at most so many windows, evenly spaced over the split.
         pca: numbers per cell of the references.
         cofactor: fidelity is judged on arcsinh(mean counts / cofactor); None judges on counts.
+        masked: also measure every live marker with its channel hidden from all cells of the input.
         save_reconstructions: markers drawn, spread evenly from best to worst.
         resamples: of the bootstrap over blocks (or regions, slides, patients).
         seed: of the bootstrap.
@@ -112,8 +115,9 @@ def evaluate_cells(
         measured.update(chosen, references)
         steps.advance(len(chosen))
     live = live_markers(references.nonzero_C, measured.nonzero_C(), names)
+    hidden = hidden_marker_r2(measured.hidden_batches(batch_size), live) if masked else {}
     draws = {"resamples": resamples, "seed": seed}
-    metrics = all_metrics(measured, live, {}, draws)
+    metrics = all_metrics(measured, live, hidden, draws)
     if measured.cell_rate is not None:
         metrics["cell_kl_bits"] = measured.cell_rate.compute(**draws)["kl_bits"]
     metrics["turn_error"] = turn_error(reconstruct, held_out_set, indices[:TURNED])
@@ -128,7 +132,7 @@ def evaluate_cells(
         precision=resolve_precision(reconstruct.device, precision),
         judged=judge.words.replace("counts", "mean counts"),
         metrics=metrics,
-        markers=by_marker(names, measured, references.nonzero_C, live, {}, draws),
+        markers=by_marker(names, measured, references.nonzero_C, live, hidden, draws),
         references=scores_of_references(measured, references.told, live, draws),
         differences=gains_over_references(measured, live, draws),
         latent=latent,
@@ -195,6 +199,20 @@ class _Pass(MarkerPass):
         self.sizes += sizes
         self.windows += [hashlib.blake2b(raw.tobytes(), digest_size=8).hexdigest() for raw in raws]
         self._rates(latent, mask_BN, windows, groups)
+
+    def hidden_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield windows as `hidden_markers` takes them."""
+        for start in range(0, len(self.indices), batch_size):
+            chosen = self.indices[start : start + batch_size]
+            batch = self.split.batch(chosen)
+            raw_EC = torch.from_numpy(np.concatenate([self.split.raw(index) for index in chosen]))
+            mask_BN = unpack_graphs(batch["x"], raw_EC.shape[1]).mask_BN
+            scale = batch.get("scale")
+
+            def answer(x: Tensor, mask: Tensor = mask_BN, scale: Tensor | None = scale) -> Tensor:
+                return self.judge(answered(self.reconstruct(x)[0].cpu(), mask, self.judge, scale))
+
+            yield batch["x"], self.judge(raw_EC), answer
 
     def _group(self, index: int) -> str:
         return f"window {index}" if self.lone else str(self.split.group(index))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pellucid.data.stacks.tiles import TileSplit
+from pellucid.evaluation.hidden_markers import hidden_marker_r2
 from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.protocol import Progress, Steps, choose_held_out, publish
 from pellucid.evaluation.stack_gallery import save_markers
-from pellucid.evaluation.stack_pass import latent_shape, masked_errors, sweep_tiles
+from pellucid.evaluation.stack_pass import hidden_batches, latent_shape, sweep_tiles
 from pellucid.evaluation.stack_record import StackEvaluation
 from pellucid.evaluation.stack_references import Judge, fit_references, training_tiles
 from pellucid.evaluation.stack_summary import (
@@ -95,9 +96,10 @@ def evaluate_stacks(
         reconstruct, judge, held_out_set, indices, references, batch_size=batch_size, steps=steps
     )
     live = live_markers(references.nonzero_C, measured.nonzero_C(), names)
-    hidden = (
-        masked_errors(reconstruct, held_out_set, indices, judge, live, batch_size) if masked else {}
-    )
+    hidden = {}
+    if masked:
+        tiles = hidden_batches(reconstruct, held_out_set, indices, judge, batch_size)
+        hidden = hidden_marker_r2(tiles, live)
 
     draws = {"resamples": resamples, "seed": seed}
     result = StackEvaluation(

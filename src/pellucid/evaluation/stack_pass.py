@@ -6,7 +6,7 @@ Shape letters: N tiles, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.stacks.tiles import TileSplit
+from pellucid.evaluation.hidden_markers import Batch
 from pellucid.evaluation.latent_cost import LatentCost
 from pellucid.evaluation.passes import Reconstructor
 from pellucid.evaluation.protocol import Steps
@@ -130,33 +131,21 @@ def latent_shape(reconstruct: Reconstructor, split: TileSplit) -> tuple[int, ...
     return tuple(latent.mean.shape[1:])
 
 
-@torch.no_grad()
-def masked_errors(
+def hidden_batches(
     reconstruct: Reconstructor,
     split: TileSplit,
     indices: list[int],
     judge: Judge,
-    live: list[int],
     batch_size: int,
-) -> dict[int, float]:
-    """Return R² of every live marker when its channel is 0 in the model's input."""
-    found = {channel: [0.0, 0.0, 0.0, 0] for channel in live}
+) -> Iterator[Batch]:
+    """Yield tiles as `hidden_markers` takes them."""
     for start in range(0, len(indices), batch_size):
-        chosen = indices[start : start + batch_size]
-        raw = torch.from_numpy(np.stack([split.raw(index) for index in chosen]))
+        raw = torch.from_numpy(
+            np.stack([split.raw(index) for index in indices[start : start + batch_size]])
+        )
         x, scale = split.chain.forward(raw)
-        truth = judge(raw)
-        for channel in live:
-            hidden = x.clone()
-            hidden[:, channel] = 0
-            answer = judge(judge.counts(reconstruct(hidden)[0].cpu(), scale))
-            own = truth[:, channel].double()
-            sums = found[channel]
-            sums[0] += float((answer[:, channel] - own).square().sum())
-            sums[1] += float(own.sum())
-            sums[2] += float(own.square().sum())
-            sums[3] += own.numel()
-    return {
-        channel: 1 - error / max(square - total**2 / n, 1e-20)
-        for channel, (error, total, square, n) in found.items()
-    }
+
+        def answer(hidden: Tensor, scale: Tensor | None = scale) -> Tensor:
+            return judge(judge.counts(reconstruct(hidden)[0].cpu(), scale))
+
+        yield x, judge(raw), answer
