@@ -45,9 +45,9 @@ def table(found: dict[str, dict[str, Any]], steps: int) -> str:
     lines = [
         "## Permuters of the graph VAE",
         "",
-        f"`python benchmarks/permuters.py … --write`: `tissue-graph` on MIBI (41 channels), "
-        f"{steps:,} steps each, one seed. The error is the mean square over the data's variance on held-out "
-        "tiles, put back into the input's order.",
+        "`python benchmarks/permuters.py … --write`: `tissue-graph` on MIBI (41 channels), "
+        f"{steps:,} steps each, one seed. The error is the mean square over the data's variance "
+        "on held-out tiles, put back into the input's order.",
         "",
         "| permuter | error | beside the exact one | median R² | invariance error | pose, bits |",
         "|---|---:|---:|---:|---:|---:|",
