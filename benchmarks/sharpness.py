@@ -42,6 +42,7 @@ ADVERSARY = [
 ]
 VARIANTS: dict[str, list[str]] = {
     "L2": [],
+    "L2 + spectrum": ["objective.spectrum.weight=0.005"],
     "L2 + SSIM + perceptual": ["objective.ssim.weight=0.02", "objective.perceptual.weight=0.2"],
     "L2 + perceptual": ["objective.perceptual.weight=0.2"],
     "L2 + adversary": ADVERSARY,
@@ -50,14 +51,14 @@ VARIANTS: dict[str, list[str]] = {
     "Charbonnier": ["objective.l2.weight=0", "objective.charbonnier.weight=0.3"],
     "L2 + edge": ["objective.edge.weight=0.3"],
 }
-CHOSEN = "L2 + SSIM + perceptual"
+CHOSEN = "L2 + spectrum"
 START = "linear VAE (start)"
 METRICS = ("psnr", "ssim", "perceptual", "sharpness", "coherence", "detail")
 
 
 def recipe_of(variant: str, arguments: argparse.Namespace) -> Recipe:
     base = load_recipe("ear-vae")
-    plain = [f"objective.{name}.weight=0" for name in ("ssim", "perceptual", "edge")]
+    plain = [f"objective.{name}.weight=0" for name in ("ssim", "perceptual", "edge", "spectrum")]
     training = [
         f"training.steps={arguments.steps}",
         f"training.batch_size={arguments.batch}",

@@ -28,6 +28,7 @@ from pellucid.objectives import (
     MSSSIMLoss,
     Objective,
     Perceptual,
+    Spectrum,
     SSIMLoss,
     Term,
     TimmFeatures,
@@ -75,6 +76,7 @@ CASES = {
     "ms-ssim": Case(MSSSIMLoss()),
     "edge": Case(Edge(), degree=1),
     "focal-frequency": Case(FocalFrequency(), differentiable=FocalFrequency(alpha=0.0), degree=2),
+    "spectrum": Case(Spectrum()),
     "perceptual": Case(Perceptual()),
     "lpips": Case(
         LPIPS(**SMALL_VGG),
@@ -298,6 +300,25 @@ def test_edge_sees_slopes_but_no_offset():
     assert Edge()(x + ramp, x).item() == pytest.approx(0.005, rel=1e-3)
 
 
+def test_spectrum_sees_lost_power_and_is_blind_to_place():
+    generator = torch.Generator().manual_seed(0)
+    x, other = torch.rand(2, 4, 3, 64, 64, generator=generator)
+    softer = x.mean((2, 3), keepdim=True) + 0.5 * (x - x.mean((2, 3), keepdim=True))
+    assert Spectrum()(softer, x).item() == pytest.approx(math.log(4) ** 2, rel=1e-3)
+    assert Spectrum()(other, x) < 0.05
+    blurred = torch.nn.functional.avg_pool2d(x, 3, 1, padding=1)
+    assert Spectrum()(blurred, x) > 1
+    assert Spectrum(lowest=0.4)(blurred, x) > Spectrum()(blurred, x)  # blur takes the finest first
+
+
+def test_spectrum_does_not_count_what_is_below_a_grey_level():
+    flat = torch.full((1, 1, 32, 32), 0.5)
+    barely = flat + 0.1 / 255 * torch.randn(
+        1, 1, 32, 32, generator=torch.Generator().manual_seed(0)
+    )
+    assert Spectrum()(barely, flat) < 1e-3
+
+
 def test_ms_ssim_still_teaches_an_anticorrelated_image():
     _, x = images(1, 1, 32, 32)
     value, gradient = value_and_gradient(MSSSIMLoss(), 1 - x, x)
@@ -317,6 +338,8 @@ def test_ms_ssim_still_teaches_an_anticorrelated_image():
         (lambda: SSIMLoss(sigma=0.0), "width"),
         (lambda: MSSSIMLoss(scales=6), "one to five"),
         (lambda: FocalFrequency(alpha=-1.0), "not negative"),
+        (lambda: Spectrum(lowest=0.5), "needs rings"),
+        (lambda: Spectrum(rings=0), "needs rings"),
         (lambda: LogMel(sample_rate=8000, windows=(64,), bands=(4, 5)), "every window"),
         (lambda: LogMel(sample_rate=8000, epsilon=0.0), "positive"),
         (lambda: STFT(windows=(4,)), "at least 8"),

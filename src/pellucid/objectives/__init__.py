@@ -11,7 +11,7 @@ from pellucid.objectives.adversarial import (
 from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.channel_noise import ChannelNoise
 from pellucid.objectives.channels import Cosine
-from pellucid.objectives.detail import Edge, FocalFrequency
+from pellucid.objectives.detail import Edge, FocalFrequency, Spectrum
 from pellucid.objectives.gradient_shares import GradientShare, gradient_shares
 from pellucid.objectives.intelligibility import Intelligibility
 from pellucid.objectives.loudness import Loudness
@@ -34,6 +34,7 @@ TERMS: dict[str, type[Term]] = {
     "edge": Edge,
     "gaussian-nll": GaussianNLL,
     "focal-frequency": FocalFrequency,
+    "spectrum": Spectrum,
     "perceptual": Perceptual,
     "lpips": LPIPS,
     "timm-features": TimmFeatures,
@@ -71,6 +72,7 @@ __all__ = [
     "ObjectiveOutput",
     "Perceptual",
     "SSIMLoss",
+    "Spectrum",
     "Term",
     "TimmFeatures",
     "Weighted",
