@@ -2,6 +2,7 @@
 
 recipe.yaml            everything that was asked for
 run.json               state, environment, which weights were kept
+start.json             whose weights it started from; runs of `train --from` only
 data.json              the data report (count, sizes, skipped files …)
 splits.json            which file or group went where
 metrics.jsonl          one line per logged step
@@ -74,6 +75,10 @@ class RunFolder:
     @property
     def run(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def start(self) -> Path:
+        return self.path / "start.json"
 
     @property
     def data(self) -> Path:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pellucid.errors import RunError
 from pellucid.models.weights import read_tensors
+from pellucid.workflows.release import release
 from pellucid.workflows.run import Run
 from pellucid.workflows.train import train
 
@@ -58,6 +59,24 @@ def test_what_was_held_out_stays_held_out(photos, source, tmp_path) -> None:
     splits = {r: r.folder.read_json(r.folder.splits)["items"] for r in (source, tuned, other)}
     assert splits[tuned] == splits[source]
     assert splits[other] != splits[source]
+
+
+def test_a_run_tells_whose_weights_it_started_from_and_so_does_its_card(
+    photos, source, tmp_path
+) -> None:
+    first = short(photos, tmp_path / "first", start_from=source)
+    second = short(photos, tmp_path / "second", start_from=first)
+    assert source.started_from() is None
+    told = second.started_from()
+    assert told is not None
+    assert told["digest"] == first.digest()
+    assert told["start"]["digest"] == source.digest()
+    assert told["start"]["start"] is None
+    released = release(second, tmp_path / "released", progress=False)
+    assert released.started_from() == told
+    card = (released.path / "README.md").read_text()
+    assert card.count("; before that 2 steps") == 2
+    assert "`photos-vq` (objective: l2 1" in card
 
 
 def test_weights_of_another_model_are_refused_before_anything_is_written(

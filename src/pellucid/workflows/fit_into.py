@@ -14,6 +14,7 @@ from pellucid.atomic_files import write_atomically
 from pellucid.errors import RecipeError, RunError
 from pellucid.recipe import Recipe, dump_yaml
 from pellucid.run_folder import RunFolder
+from pellucid.workflows.ancestry import ancestry
 from pellucid.workflows.code_tables import fit_code_tables
 from pellucid.workflows.evaluate import evaluate as evaluate_run
 from pellucid.workflows.evaluate import evaluation_keywords
@@ -41,7 +42,7 @@ def fit_into(
     *,
     resume: bool = False,
     splits: Mapping[str, Any] | None = None,
-    weights: Path | None = None,
+    start: Run | None = None,
     evaluate: bool = True,
     progress: bool = True,
 ) -> Run:
@@ -52,7 +53,7 @@ def fit_into(
         folder: the run; a resumed one holds recipe, splits and checkpoints.
         resume: continue the folder's checkpoint.
         splits: the splits of an earlier run to keep to; None draws them.
-        weights: start from these instead of the recipe's seed.
+        start: begin with this run's weights instead of the recipe's seed.
         evaluate: evaluate and write the page afterwards.
         progress: draw progress bars.
 
@@ -73,19 +74,21 @@ def fit_into(
     if needs_settling(recipe):
         data = build_data(recipe, splits=splits)
         recipe = settled(recipe, data)
-    autoencoder = build_autoencoder(recipe, pretrained=weights is None and not resume)
-    if weights is not None:
-        load_weights(autoencoder, weights)
+    autoencoder = build_autoencoder(recipe, pretrained=start is None and not resume)
+    if start is not None:
+        load_weights(autoencoder, start.folder.model)
     objective = build_objective(recipe)
     adversary = build_adversary(recipe)
     if data is None:
         data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
-    if weights is None and not resume:
+    if start is None and not resume:
         start_from_data(autoencoder, data.train, seed=recipe.seed)
     with _unbegun_leaves_nothing(run):
         if run.is_main_process:
             _write_start(recipe, folder, data)
+            if start is not None:
+                folder.write_json(folder.start, ancestry(start))
         fit(
             autoencoder,
             objective,

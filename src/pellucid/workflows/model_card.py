@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pellucid.recipe import Recipe
+from pellucid.workflows.ancestry import cost, told
 
 LEVEL = "level_given_back_db"
-"""In run.json of a released model."""
 _AUDIO = ("pesq", "stoi", "visqol", "si_sdr", "snr", "log_mel", "level_error", "dc", "file_kbps")
 _IMAGES = ("psnr", "ssim", "bits_per_pixel")
 _NAMES = {
@@ -32,6 +32,7 @@ def model_card(
     status: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     *,
+    start: Mapping[str, Any] | None,
     half: bool,
     data: str | None,
     licence: str | None,
@@ -42,22 +43,17 @@ def model_card(
         recipe: of the model.
         status: run.json: steps, seconds, parameters, environment, the level given back.
         evaluation: evaluation.json of the released weights.
+        start: start.json: whose weights it started from, or None.
         half: whether weights are stored in float16.
         data: what it was trained on, in words.
         licence: of the weights.
     """
-    environment = status.get("environment", {})
-    cost = (
-        f"{status.get('step', '?')} steps, {float(status.get('seconds') or 0) / 3600:.1f} hours on "
-        f"{environment.get('device', '?')} ({environment.get('threads', '?')} thread(s), "
-        f"{environment.get('precision', '?')})"
-    )
     facts = {
         "recipe": f"`{recipe.name}`; all of it in `recipe.yaml`",
         "parameters": f"{status.get('parameters', 0):,}, stored as "
         f"{'float16, used as float32' if half else 'float32'}",
         "trained on": data or "not stated",
-        "training": cost,
+        "training": "; before that ".join([cost(status), *told(start)]),
         "licence": licence or "not stated",
     }
     if status.get(LEVEL):

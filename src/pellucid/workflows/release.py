@@ -4,6 +4,7 @@ recipe.yaml              the model's parts; data.path is empty
 model.safetensors        the weights, rounded to float16 unless told otherwise
 code_tables.safetensors  for entropy coding, of models with codes
 run.json                 what training cost
+start.json               whose weights it started from; where it did
 evaluation.json          held-out numbers of these very weights
 README.md                the model card
 """
@@ -65,6 +66,7 @@ def release(
     if target.exists():
         raise RunError("there is something already", where=target, hint="-o another folder")
     status = {key: value for key, value in opened.status().items() if key in _TOLD}
+    start = opened.started_from()
     lost = level_lost(opened)
     if lost:
         status[LEVEL] = round(-lost, 3)
@@ -73,6 +75,8 @@ def release(
         _write_recipe(folder, opened.recipe)
         shutil.copyfile(opened.folder.splits, folder.splits)
         folder.write_json(folder.run, status)
+        if start is not None:
+            folder.write_json(folder.start, start)
         write_atomically(folder.model, _rounded(opened, half, lost))
         twin = Run.open(place)
         with tempfile.TemporaryDirectory() as scratch:
@@ -83,7 +87,9 @@ def release(
         folder.splits.unlink()
         recipe = _without_path(opened.recipe)
         _write_recipe(folder, recipe)
-        card = model_card(recipe, status, measured, half=half, data=data, licence=licence)
+        card = model_card(
+            recipe, status, measured, start=start, half=half, data=data, licence=licence
+        )
         write_atomically(folder.path / "README.md", card.encode())
     return Run.open(target)
 

@@ -132,6 +132,12 @@ class Run:
         """Return run.json: state, step, environment, which weights were kept."""
         return self.folder.read_json(self.folder.run)
 
+    def started_from(self) -> dict[str, Any] | None:
+        """Return start.json: whose weights these started as; None for those of a seed."""
+        if not self.folder.start.is_file():
+            return None
+        return self.folder.read_json(self.folder.start)
+
     def evaluation(self) -> dict[str, Any] | None:
         """Return evaluation.json, or None when the run was not evaluated yet."""
         if not self.folder.evaluation.is_file():

@@ -85,7 +85,7 @@ def train(
         final,
         folder,
         splits=_splits_to_keep(source, final),
-        weights=source.folder.model,
+        start=source,
         evaluate=evaluate,
         progress=progress,
     )

@@ -203,10 +203,8 @@ def train_patched(plan: Treatment, folder: RunFolder, *, progress: bool = True) 
                 shutil.copy2(file, folder.path / file.name)
         write_atomically(folder.recipe, dump_yaml(recipe.to_node()).encode())
         return fit_into(recipe, folder, resume=True, evaluate=False, progress=progress)
-    weights = None if how == "retrained" else old.folder.model
-    return fit_into(
-        recipe, folder, splits=splits, weights=weights, evaluate=False, progress=progress
-    )
+    start = None if how == "retrained" else old
+    return fit_into(recipe, folder, splits=splits, start=start, evaluate=False, progress=progress)
 
 
 def _report(plan: Treatment, new: Run, progress: bool) -> Treatment:
