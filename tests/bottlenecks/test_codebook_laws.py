@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.bottlenecks import FSQ, RVQ, VQ
+from pellucid.bottlenecks.codebook import Codebook
 from pellucid.errors import PellucidError, RecipeError
 from pellucid.functional.code_statistics import (
     code_sums,
@@ -142,6 +143,25 @@ def test_restart_moves_dead_codes_with_their_ema_state(update) -> None:
     if update == "ema":
         ratio = vq.codebook.ema_sums / vq.codebook.ema_counts[:, None]
         torch.testing.assert_close(ratio, vq.codebook.vectors, rtol=1e-3, atol=1e-3)
+
+
+def test_a_moved_code_is_not_pulled_by_what_chose_its_old_place() -> None:
+    codebook = Codebook(16, 8, update="gradient", init="normal")
+    codebook.vectors.data[0] = 50.0  # one far vector chooses it, and it dies all the same
+    codebook.ema_counts.fill_(50.0)[0] = 0.0
+    z = mixture(400)
+    z[0] = 49.0
+    old = codebook.vectors.detach().clone()
+    codes = codebook.search(z)
+    assert (codes == 0).sum() == 1
+    sums = codebook.observe(z, codes)
+    moved = (codebook.vectors.detach() != old).any(dim=1)
+    assert moved[0]
+    assert not moved.all()
+    (gradient,) = torch.autograd.grad(codebook.loss(sums, torch.tensor(1.0)), codebook.vectors)
+    torch.testing.assert_close(gradient[moved], torch.zeros(int(moved.sum()), 8))
+    alive = ~moved & (sums.counts > 0)
+    assert (gradient[alive].norm(dim=1) > 0).all()
 
 
 def test_restart_threshold_zero_leaves_dead_codes() -> None:

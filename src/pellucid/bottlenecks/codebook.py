@@ -9,6 +9,7 @@ Shape letters: N vectors, D dimensions, K codes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -160,9 +161,14 @@ class Codebook(nn.Module):
         if self.update == "ema":
             self.ema_sums.lerp_(everywhere.sums, 1 - self.decay)
             self._vectors_from_ema()
-        if self.restart_threshold != 0:
-            self._restart(z_ND)
-        return here
+        if self.restart_threshold == 0:
+            return here
+        moved_K1 = self._restart(z_ND)[:, None]
+        if self.update == "ema":
+            return here
+        # What chose a code at its old place must not pull it from the new one.
+        still_KD = here.counts[:, None] * self.table()
+        return dataclasses.replace(here, sums=torch.where(moved_K1, still_KD, here.sums))
 
     def loss(self, sums: CodeSums, error: Tensor) -> Tensor:
         """Return mean ‖sg(z) − c‖² per element, whose gradient reaches the codebook only.
@@ -195,8 +201,11 @@ class Codebook(nn.Module):
         self.initialised.fill_(True)
         self._ready = True
 
-    def _restart(self, z_ND: Tensor) -> None:
-        """Move dead codes onto vectors of the batch. No branch on their number: no GPU wait."""
+    def _restart(self, z_ND: Tensor) -> Tensor:
+        """Move dead codes onto vectors of the batch and return (K,) which those were.
+
+        No branch on their number: no GPU wait.
+        """
         share = total_rows(z_ND) * (_DEAD_SHARE / self.codes)
         threshold = torch.as_tensor(share, dtype=torch.float32, device=z_ND.device)
         if self.restart_threshold is not None:
@@ -210,6 +219,7 @@ class Codebook(nn.Module):
         if self.update == "ema":
             restarted_KD = drawn_KD * start
             self.ema_sums.copy_(torch.where(dead_K[:, None], restarted_KD, self.ema_sums))
+        return dead_K
 
     def _vectors_from_ema(self) -> None:
         total = self.ema_counts.sum()
