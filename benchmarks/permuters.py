@@ -33,7 +33,7 @@ def measure(name: str, data: Path, work: Path, steps: int) -> dict[str, Any]:
     if (place / "evaluation.json").is_file():
         run = Run.open(place)
     else:
-        given = [f"data.path={data}", f"training.steps={steps}", "evaluation.pca=[64]", ARMS[name]]
+        given = [f"data.path={data}", f"training.steps={steps}", ARMS[name]]
         run = train("tissue-graph", overrides=given, out=place, progress=False)
     evaluation = run.evaluation()
     assert evaluation is not None
