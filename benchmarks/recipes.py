@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.recipe import recipe_names, shipped_recipe
+from pellucid.workflows.ancestry import told
 from pellucid.workflows.run import Run
 from pellucid.workflows.train import train
 
@@ -34,9 +35,10 @@ def measure(run: Run, title: str) -> dict[str, str]:
         f"threads ({environment['precision']}), {status['parameters']:,} parameters, "
         f"{status['step']} steps"
     )
+    cost = "; before that ".join([cost, *told(run.started_from())])
     kinds = {"audio": _of_audio, "stacks": _of_stacks, "cells": _of_stacks}
-    told = kinds.get(str(evaluation.get("kind")), _of_images)
-    return {"data": title, "cost": cost, **told(evaluation)}
+    words = kinds.get(str(evaluation.get("kind")), _of_images)
+    return {"data": title, "cost": cost, **words(evaluation)}
 
 
 def _of_images(evaluation: dict[str, Any]) -> dict[str, str]:
