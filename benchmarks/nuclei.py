@@ -2,7 +2,7 @@
 
     python benchmarks/nuclei.py --stack DATASETS/mibi/IMAGE.tiff --channel Nuc --out FOLDER
 
-FOLDER then holds the stack (a link), its panel and `masks/`: a `data.path` of `tissue-cells`. This is
+FOLDER then holds the stack (a link), its panel and `masks/`: a `data.path` of `tissue-cells`. It is
 no segmentation to publish with: it makes cells of about the right size and place.
 """
 
