@@ -114,39 +114,38 @@ def _spread(values: list[float], form: str) -> str:
 
 
 def answer(entries: list[dict[str, Any]]) -> str:
-    """Say in one paragraph what the table says."""
-    said = []
-    for title in dict.fromkeys(entry["data"] for entry in entries):
-        mean = {
-            key: statistics.mean(values)
-            for key in itertools.product(METHODS, SOURCES)
-            if (
-                values := [
-                    e["scores"]["psnr"]
-                    for e in entries
-                    if (e["data"], e["method"], e["source"]) == (title, *key)
-                ]
-            )
-        }
-        best = max(mean, key=lambda key: mean[key])
-        base = mean.get(("kmeans", "mean"))
-        others = ", ".join(
-            f"{method} {mean[method, 'mean'] - base:+.2f} dB"
-            for method in METHODS[1:]
-            if base is not None and (method, "mean") in mean
-        )
-        sample = [
-            mean[m, "sample"] - mean[m, "mean"]
-            for m in METHODS
-            if {(m, "sample"), (m, "mean")} <= mean.keys()
+    """Say in one paragraph what the table says; differences are within runs."""
+    return " ".join(
+        _answer(title, [entry for entry in entries if entry["data"] == title])
+        for title in dict.fromkeys(entry["data"] for entry in entries)
+    )
+
+
+def _answer(title: str, entries: list[dict[str, Any]]) -> str:
+    psnr = {(e["method"], e["source"], e["run"]): e["scores"]["psnr"] for e in entries}
+    runs = dict.fromkeys(entry["run"] for entry in entries)
+
+    def gap(one: tuple[str, str], other: tuple[str, str]) -> float | None:
+        found = [
+            psnr[(*one, run)] - psnr[(*other, run)]
+            for run in runs
+            if {(*one, run), (*other, run)} <= psnr.keys()
         ]
-        text = f"On {title}, in decoded PSNR against k-means on means: {others}; "
-        text += f"the best is {best[0]} on {best[1]}s."
-        if sample:
-            text += f" Fitting on samples instead of means changes PSNR by {min(sample):+.2f} … "
-            text += f"{max(sample):+.2f} dB."
-        said.append(text)
-    return " ".join(said)
+        return statistics.mean(found) if found else None
+
+    base = ("kmeans", "mean")
+    against = {m: gap((m, "mean"), base) for m in METHODS}
+    others = ", ".join(
+        f"{method} {won:+.2f} dB" for method, won in against.items() if won is not None and won
+    )
+    text = f"On {title}, in decoded PSNR against k-means on means of the same runs: {others}; "
+    best = max((won or 0.0, method) for method, won in against.items() if won is not None)[1]
+    text += f"the best is {best}."
+    of_samples = [won for m in METHODS if (won := gap((m, "sample"), (m, "mean"))) is not None]
+    if of_samples:
+        text += f" Fitting on samples instead of means changes PSNR by {min(of_samples):+.2f} … "
+        text += f"{max(of_samples):+.2f} dB."
+    return text
 
 
 def main() -> None:
