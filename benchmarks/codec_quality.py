@@ -13,7 +13,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,12 @@ from results import write_section
 METRICS = ("pesq", "stoi", "visqol", "si_sdr")
 LABELS = {"pesq": "PESQ-WB", "stoi": "STOI", "visqol": "ViSQOL", "si_sdr": "SI-SDR, dB"}
 POINTS = 10
+CURVE = (
+    ("snr", "SNR, dB", ".2f"),
+    ("terms.log-mel.value", "log-mel distance", ".4f"),
+    ("terms.loudness.value", "loudness disturbance", ".3f"),
+    ("terms.intelligibility.value", "1 − envelope correlation", ".4f"),
+)
 _FILES = ("recipe.yaml", "run.json", "data.json", "splits.json", "metrics.jsonl")
 
 
@@ -114,14 +120,36 @@ def _cell(value: dict[str, Any] | None, *, signed: bool = False) -> str:
     return f"{text} ({value['low']:{sign}.{digits}f} … {value['high']:{sign}.{digits}f})"
 
 
+def history(runs: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of runs that went on from each other's weights, counted from the first step.
+
+    Steps that came before the first of them are counted, and have no lines.
+    """
+    for run in runs:
+        step, seconds = before(run)
+        for text in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            yield {**line, "step": line["step"] + step, "seconds": line["seconds"] + seconds}
+
+
+def before(run: Path) -> tuple[int, float]:
+    """Return steps and seconds of training that a run's weights had before its first step."""
+    file = run / "start.json"
+    start = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    step, seconds = 0, 0.0
+    while start:
+        step, seconds = step + start["step"], seconds + start["seconds"]
+        start = start["start"]
+    return step, seconds
+
+
 def learning_curve(lines: Iterable[dict[str, Any]], points: int = POINTS) -> list[tuple]:
-    """Return (steps, hours, SNR, log-mel) of a few validations, spread evenly, both ends kept."""
+    """Return a few validations as numbers in the order of `CURVE`, spread evenly, ends kept."""
     validations = [
         (
             line["step"],
             line["seconds"] / 3600,
-            line["values"].get("snr"),
-            line["values"].get("terms.log-mel.value"),
+            *(line["values"].get(key) for key, _, _ in CURVE),
         )
         for line in lines
         if line["split"] == "validation"
@@ -134,23 +162,25 @@ def learning_curve(lines: Iterable[dict[str, Any]], points: int = POINTS) -> lis
 
 def curve_table(curve: list[tuple]) -> list[str]:
     """Return the learning curve as a table, one column per validation."""
-    names = ("steps", "hours", "SNR, dB", "log-mel distance")
+    shown = (("steps", "d"), ("hours", ".2f"), *((name, style) for _, name, style in CURVE))
     rows = []
-    for name, column, style in zip(names, zip(*curve, strict=True), ("d", ".2f", ".2f", ".4f"),
-                                   strict=True):  # fmt: skip
+    for (name, style), column in zip(shown, zip(*curve, strict=True), strict=True):
+        if all(value is None for value in column):
+            continue
         cells = " | ".join("" if value is None else f"{value:{style}}" for value in column)
         rows.append(f"| {name} | {cells} |")
     return [rows[0], "|---" + "|---:" * len(curve) + "|", *rows[1:]]
 
 
-def section(found: dict[str, Any], curve: list[tuple], command: str) -> str:
-    """The Markdown section."""
+def section(found: dict[str, Any], curve: list[tuple], command: str, earlier: int = 0) -> str:
+    """Return the Markdown section; `earlier` steps came before the run's own."""
+    steps = found["step"] + earlier
     failed = sum(len(clips) for clips in found["failures"].values())
     lines = [
         "## A speech codec against Opus, Codec2 and Lyra",
         "",
         f"`{command} --write`: {len(found['samples']['index'])} whole clips of held-out speakers, "
-        f"{found['seconds']:.0f} s, weights after {found['step']} steps, {failed} measurements "
+        f"{found['seconds']:.0f} s, weights after {steps:,} steps, {failed} measurements "
         "failed; Codec2 is narrowband. Bits are those of the files.",
         "",
         *quality_table(found),
@@ -166,6 +196,14 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--checkpoint", choices=["best", "last"], help="of an unfinished run")
     parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument(
+        "--earlier",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="RUN",
+        help="runs whose weights it went on from, for the learning curve",
+    )
     parser.add_argument("--visqol", action="store_true", help="a second or more per second heard")
     parser.add_argument("--lyra", metavar="FOLDER", help="with Lyra v2's TFLite networks")
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md")
@@ -175,10 +213,10 @@ def main() -> None:
         if arguments.checkpoint:
             run = evaluable(run, arguments.checkpoint, Path(folder))
         found = measure(run, clips=arguments.clips, visqol=arguments.visqol, lyra=arguments.lyra)
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    curve = learning_curve(json.loads(line) for line in lines if line.strip())
+        curve = learning_curve(history([*arguments.earlier, run]))
     command = f"python benchmarks/codec_quality.py RUN --clips {arguments.clips}"
-    text = section(found, curve, command + (" --lyra FOLDER" if arguments.lyra else ""))
+    command += " --lyra FOLDER" if arguments.lyra else ""
+    text = section(found, curve, command, before(arguments.run)[0])
     print(text)
     if arguments.write:
         write_section("codec-quality", text)
