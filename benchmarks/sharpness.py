@@ -43,6 +43,11 @@ ADVERSARY = [
 VARIANTS: dict[str, list[str]] = {
     "L2": [],
     "L2 + spectrum": ["objective.spectrum.weight=0.005"],
+    "L2 + SSIM + perceptual + spectrum": [
+        "objective.ssim.weight=0.05",
+        "objective.perceptual.weight=0.2",
+        "objective.spectrum.weight=0.005",
+    ],
     "L2 + SSIM + perceptual": ["objective.ssim.weight=0.02", "objective.perceptual.weight=0.2"],
     "L2 + perceptual": ["objective.perceptual.weight=0.2"],
     "L2 + adversary": ADVERSARY,
@@ -51,7 +56,7 @@ VARIANTS: dict[str, list[str]] = {
     "Charbonnier": ["objective.l2.weight=0", "objective.charbonnier.weight=0.3"],
     "L2 + edge": ["objective.edge.weight=0.3"],
 }
-CHOSEN = "L2 + spectrum"
+CHOSEN = "L2 + SSIM + perceptual + spectrum"
 START = "linear VAE (start)"
 METRICS = ("psnr", "ssim", "perceptual", "sharpness", "coherence", "detail")
 
