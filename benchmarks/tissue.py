@@ -32,7 +32,7 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "mibi-64": ("mibi", ["encoder.channels=4", "bottleneck.dim=4"]),
     "mibi-raw": ("mibi", ["data.normalise=[]"]),
     "imc-256": ("imc_hyperion", [*SIXTEEN, *STRIDE_4, "training.steps=8000"]),
-    "imc-64": ("imc_hyperion", [*SIXTEEN, "training.steps=16000"]),
+    "imc-64": ("imc_hyperion", [*SIXTEEN, "training.steps=8000"]),
 }
 
 
