@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -47,6 +48,15 @@ def test_evaluate_prints_json_with_conventions(pellucid, trained):
     assert "round" in psnr["convention"]
     # 8×8 tokens of 32 codes on 32×32 pixels
     assert metrics["bits_per_pixel"]["value"] == pytest.approx(64 * 5 / 1024)
+
+
+def test_the_page_that_evaluate_names_shows_the_new_numbers(pellucid, trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    (copy / "report.html").write_text("of other numbers")
+    code, out, _ = pellucid("evaluate", copy, "--quiet", "--split", "validation")
+    assert code == 0
+    assert f"page: {copy / 'report.html'}" in out
+    assert "<html" in (copy / "report.html").read_text()
 
 
 def test_report_names_the_page_it_wrote(pellucid, trained):

@@ -43,7 +43,7 @@ def evaluate(
     json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
-    """Measure a run on held-out data, with intervals and references.
+    """Measure a run on held-out data, with intervals and references, and write its page.
 
     Examples:
 
@@ -52,11 +52,13 @@ def evaluate(
     [cyan]pellucid evaluate runs/speech-codec-tiny-1 --against opus,codec2[/]
     """
     from pellucid.workflows.evaluate import evaluate as workflow
+    from pellucid.workflows.report import report as write_page
     from pellucid.workflows.run import Run
 
     opened = Run.open(run)
     codecs = None if against is None else [name for name in against.split(",") if name]
     workflow(opened, split=split, against=codecs, progress=not quiet)
+    write_page(opened)
     print_run(opened, json)
 
 
