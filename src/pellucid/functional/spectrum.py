@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pellucid.functional.precision import float32_island
 from pellucid.functional.shapes import check_images, check_pair
+from pellucid.functional.stft import power
 
 SHARPNESS_BAND = (0.1875, 0.3125)  # half Nyquist ± a quarter of it; ring borders when rings = 16
 
@@ -121,8 +122,8 @@ def radial_spectra(x_hat_BCHW: Tensor, x_BCHW: Tensor, *, rings: int = 16) -> Ra
 
     return RadialSpectra(
         frequency=(torch.arange(rings, device=x_BCHW.device) + 0.5) * (0.5 / rings),
-        power=sums(_squared(spectrum)),
-        power_hat=sums(_squared(spectrum_hat)),
+        power=sums(power(spectrum)),
+        power_hat=sums(power(spectrum_hat)),
         cross=sums(cross),
     )
 
@@ -149,10 +150,6 @@ def one_sided_multiplicity(width: int, *, like: Tensor) -> Tensor:
     if width % 2 == 0:
         multiplicity_V[-1] = 1.0
     return multiplicity_V
-
-
-def _squared(spectrum: Tensor) -> Tensor:
-    return spectrum.real.square() + spectrum.imag.square()
 
 
 def _ring_index(H: int, W: int, rings: int, device: torch.device) -> Tensor:

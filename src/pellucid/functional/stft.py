@@ -48,6 +48,28 @@ def stft(x_BCT: Tensor, window: int, hop: int) -> Tensor:
     )
 
 
+def power(spectrum: Tensor) -> Tensor:
+    """Return |X|² of a complex spectrum, for any shape."""
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def band_power(x_BCT: Tensor, bank_MV: Tensor, window: int) -> Tensor:
+    """Return (B·C, M, F): the power of bands in frames that overlap by half.
+
+    Args:
+        x_BCT: waveforms.
+        bank_MV: the share of every bin in every band.
+        window: samples per frame.
+    """
+    power_BVF = power(stft(x_BCT, window, window // 2))
+    return bank_MV.to(power_BVF) @ power_BVF
+
+
+def frame_length(seconds: float, sample_rate: int) -> int:
+    """Return the even number of samples nearest to a time."""
+    return 2 * round(seconds * sample_rate / 2)
+
+
 def hertz_to_mel(hertz: float) -> float:
     """Return 3/200·f below 1 kHz and 15 + 27·log₆.₄(f/1000) above (Slaney 1998)."""
     if hertz < 1000.0:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import RecipeError
-from pellucid.functional.stft import mel_filterbank, stft
+from pellucid.functional.stft import mel_filterbank, power, stft
 from pellucid.objectives.term import Term
 from pellucid.objectives.waveforms import check_waveforms
 
@@ -161,19 +161,18 @@ class CompressedSTFT(Term):
     def _compressed(self, x_BCT: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return Re Xᶜ, Im Xᶜ and |X|ᶜ."""
         spectrum = stft(x_BCT, window, window // 4)
-        real, imaginary = spectrum.real, spectrum.imag
-        energy = real.square() + imaginary.square()
+        energy = power(spectrum)
         scale = (energy + self.epsilon**2).pow((self.power - 1) / 2)
-        return real * scale, imaginary * scale, _root(energy) * scale
+        return spectrum.real * scale, spectrum.imag * scale, _root(energy) * scale
 
 
 def _magnitude(spectrum: Tensor) -> Tensor:
     """Return |X| with a gradient that is finite at X = 0."""
-    return _root(spectrum.real.square() + spectrum.imag.square())
+    return _root(power(spectrum))
 
 
-def _root(power: Tensor) -> Tensor:
-    return (power + 1e-14).sqrt() - 1e-7
+def _root(energy: Tensor) -> Tensor:
+    return (energy + 1e-14).sqrt() - 1e-7
 
 
 def _mean(values: list[Tensor]) -> Tensor:
