@@ -83,3 +83,21 @@ def test_they_follow_the_published_scores():
     for column in zip(*rows, strict=True):
         assert list(column) == sorted(column, reverse=True)
     assert all(abs(row[1] - row[3]) < 0.25 for row in rows)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+def test_frames_and_intervals_last_as_long_at_any_rate(rate):
+    loudness = Loudness(sample_rate=rate)
+    assert loudness.window / rate == pytest.approx(0.032, rel=0.01)
+    assert loudness.interval * loudness.window / 2 / rate == pytest.approx(0.32, rel=0.05)
+    envelopes = Intelligibility(sample_rate=rate, bands=12)
+    assert envelopes.window / rate == pytest.approx(0.025, rel=0.01)
+    assert envelopes.length * envelopes.window / 2 / rate == pytest.approx(0.384, rel=0.05)
+
+
+def test_every_moment_is_heard_the_last_too():
+    term, x = Loudness(sample_rate=RATE), noise()
+    for start in (0, 7000, RATE - 500):
+        spoilt = x.clone()
+        spoilt[..., start : start + 500] *= 4
+        assert term(spoilt, x) > 0.05

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pellucid.errors import RecipeError
 from pellucid.functional.hearing import third_octave_bank
-from pellucid.functional.stft import stft
+from pellucid.functional.stft import band_power, frame_length
 from pellucid.objectives.term import Term
 from pellucid.objectives.waveforms import check_waveforms
 
@@ -32,7 +32,7 @@ class Intelligibility(Term):
         sample_rate: in hertz.
         bands: third octaves, the lowest centred at 150 Hz.
         seconds: length of a segment.
-        window: samples per frame, about 25 ms; the hop is half of it.
+        window: samples per frame, or None for 25 ms; the hop is half of it.
 
     Raises:
         RecipeError: when a segment is shorter than three frames or the bands reach too high.
@@ -47,9 +47,10 @@ class Intelligibility(Term):
         sample_rate: int,
         bands: int = 15,
         seconds: float = 0.384,
-        window: int = 400,
+        window: int | None = None,
     ) -> None:
         super().__init__()
+        window = frame_length(0.025, sample_rate) if window is None else window
         self.window, self.length = window, round(seconds * sample_rate / max(window // 2, 1))
         if window < 32 or self.length < 3:
             raise RecipeError(
@@ -71,9 +72,7 @@ class Intelligibility(Term):
 
     def _segments(self, x_BCT: Tensor) -> Tensor:
         """Return (B·C, M, S, L) envelopes."""
-        spectrum = stft(x_BCT, self.window, self.window // 2)
-        energy = spectrum.real.square() + spectrum.imag.square()
-        envelope = (self.bank_MV.to(energy) @ energy + 1e-12).sqrt()
+        envelope = (band_power(x_BCT, self.bank_MV, self.window) + 1e-12).sqrt()
         return envelope.unfold(2, min(self.length, envelope.shape[2]), 1)
 
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from pellucid.errors import RecipeError
 from pellucid.functional.hearing import bark_bank, loudness, threshold_in_quiet
-from pellucid.functional.stft import stft
+from pellucid.functional.stft import band_power, frame_length
 from pellucid.objectives.term import Term
 from pellucid.objectives.waveforms import check_waveforms
 
 _MASKED = 0.25  # a difference below this share of the softer loudness is not heard
 _ADDED_POWER, _ADDED_FLOOR, _ADDED_TOP = 1.2, 50.0, 12.0
-_MOMENT, _INTERVAL, _TOP = 6, 20, 45.0  # pooling in time: frames of an interval, most of a frame
+_MOMENT, _INTERVAL, _TOP = 6, 0.32, 45.0  # pooling in time: seconds, and most of one frame
 
 
 class Loudness(Term):
@@ -33,7 +33,7 @@ class Loudness(Term):
 
     Args:
         sample_rate: in hertz.
-        window: samples per frame, about 32 ms; the hop is half of it.
+        window: samples per frame, or None for 32 ms; the hop is half of it.
         bands: Bark bands from 0 Hz to half the sample rate.
         full_scale_db: sound pressure level of a waveform whose mean square is 1. Speech at −25 dB
             is then heard at 79 dB, the level of P.862.
@@ -50,11 +50,12 @@ class Loudness(Term):
         self,
         *,
         sample_rate: int,
-        window: int = 512,
+        window: int | None = None,
         bands: int = 49,
         full_scale_db: float = 104.0,
     ) -> None:
         super().__init__()
+        window = frame_length(0.032, sample_rate) if window is None else window
         if window < 32 or bands < 4:
             raise RecipeError(
                 "loudness needs windows of at least 32 samples and 4 bands",
@@ -62,6 +63,7 @@ class Loudness(Term):
                 found=f"window {window}, bands {bands}",
             )
         self.window = window
+        self.interval = max(1, round(_INTERVAL * sample_rate / (window // 2)))
         bank_MV, centre_M = bark_bank(bands, window, sample_rate)
         # White noise of mean square 1 has power 1 in each of the window/2 bins, and is heard at
         # full_scale_db altogether.
@@ -73,19 +75,14 @@ class Loudness(Term):
     def measure(self, x_hat: Tensor, target: Tensor) -> Tensor:
         check_waveforms(target)
         with torch.autocast(x_hat.device.type, enabled=False):
-            hat, true = self._power(x_hat), self._power(target)
+            hat, true = (band_power(x, self.bank_MV, self.window) for x in (x_hat, target))
             threshold = self.threshold_M1.to(true)
             heard, wanted = loudness(hat, threshold), loudness(true, threshold)
             masked = _MASKED * torch.minimum(heard, wanted)
             disturbance_BMF = ((heard - wanted).abs() - masked).clamp(min=0.0)
             added_BF = (disturbance_BMF * _added(hat, true)).sum(dim=1)
-            return (0.1 * _pool(_norm(disturbance_BMF)) + 0.0309 * _pool(added_BF)).mean()
-
-    def _power(self, x_BCT: Tensor) -> Tensor:
-        """Return (B·C, M, F) powers in the bands, as ratios to 0 dB of sound pressure."""
-        spectrum = stft(x_BCT, self.window, self.window // 2)
-        energy = spectrum.real.square() + spectrum.imag.square()
-        return self.bank_MV.to(energy) @ energy
+            apart_B = _pool(_norm(disturbance_BMF), self.interval)
+            return (0.1 * apart_B + 0.0309 * _pool(added_BF, self.interval)).mean()
 
 
 def _added(hat: Tensor, true: Tensor) -> Tensor:
@@ -100,10 +97,13 @@ def _norm(disturbance_BMF: Tensor) -> Tensor:
     return (count * disturbance_BMF.square().sum(dim=1) + 1e-12).sqrt() - 1e-6
 
 
-def _pool(frames_BF: Tensor) -> Tensor:
+def _pool(frames_BF: Tensor, interval: int) -> Tensor:
     """Return (B,): sixth moments over half-overlapping intervals, then their second moment."""
-    interval = min(_INTERVAL, frames_BF.shape[1])
-    intervals_BIF = frames_BF.clamp(max=_TOP).unfold(1, interval, max(interval // 2, 1))
+    interval = min(interval, frames_BF.shape[1])
+    capped_BF = frames_BF.clamp(max=_TOP)
+    intervals_BIF = capped_BF.unfold(1, interval, max(interval // 2, 1))
+    # A last one ends at the end, so that the last frames are heard too.
+    intervals_BIF = torch.cat([intervals_BIF, capped_BF[:, None, -interval:]], dim=1)
     # Divided by the largest, so that a sixth power neither overflows nor loses its gradient.
     largest = frames_BF.detach().amax().clamp(min=1e-6)
     moment = (intervals_BIF / largest).pow(_MOMENT).mean(dim=2)
