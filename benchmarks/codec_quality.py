@@ -138,7 +138,8 @@ def before(run: Path) -> tuple[int, float]:
     start = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     step, seconds = 0, 0.0
     while start:
-        step, seconds = step + start["step"], seconds + start["seconds"]
+        step += start.get("step", 0)
+        seconds += start.get("seconds", 0.0)
         start = start["start"]
     return step, seconds
 

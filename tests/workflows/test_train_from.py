@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,28 @@ def test_a_run_tells_whose_weights_it_started_from_and_so_does_its_card(
     card = (released.path / "README.md").read_text()
     assert card.count("; before that 2 steps") == 2
     assert "`photos-vq` (objective: l2 1" in card
+
+
+def test_weights_and_a_recipe_are_enough_to_start_from(photos, source, tmp_path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in (source.folder.recipe, source.folder.model):
+        shutil.copy(file, bare)
+    tuned = short(photos, tmp_path / "tuned", start_from=bare)
+    assert tuned.started_from()["digest"] == source.digest()
+    assert "step" not in tuned.started_from()
+    card = (release(tuned, tmp_path / "released", progress=False).path / "README.md").read_text()
+    assert "before that an unknown number of steps of `photos-vq`" in card
+
+
+def test_a_start_that_cannot_be_read_is_refused_before_anything_is_written(
+    photos, source, tmp_path
+) -> None:
+    broken = shutil.copytree(source.path, tmp_path / "broken")
+    (broken / "start.json").write_text('{"version": 1, "rec')
+    with pytest.raises(RunError, match="cannot read start"):
+        short(photos, tmp_path / "tuned", start_from=broken)
+    assert not (tmp_path / "tuned").exists()
 
 
 def test_weights_of_another_model_are_refused_before_anything_is_written(

@@ -17,7 +17,8 @@ def ancestry(start: Run) -> dict[str, Any]:
         {"recipe", "digest", "step", "seconds", "parameters", "environment", "objective", "start"},
         the last being the same of what that run started from, or None.
     """
-    status = start.status()
+    # Weights alone, with a recipe, are enough to start from; what they cost is then not known.
+    status = start.status() if start.folder.run.is_file() else {}
     told = {key: status[key] for key in _COST if key in status}
     return {
         "recipe": start.recipe.name,
@@ -30,9 +31,11 @@ def ancestry(start: Run) -> dict[str, Any]:
 
 def cost(status: Mapping[str, Any]) -> str:
     """Return steps, time and machine of run.json or of one generation of start.json, in words."""
+    if "step" not in status:
+        return "an unknown number of steps"
     environment = status.get("environment", {})
     return (
-        f"{status.get('step', '?')} steps, {float(status.get('seconds') or 0) / 3600:.1f} hours on "
+        f"{status['step']} steps, {float(status.get('seconds') or 0) / 3600:.1f} hours on "
         f"{environment.get('device', '?')} ({environment.get('threads', '?')} thread(s), "
         f"{environment.get('precision', '?')})"
     )

@@ -82,13 +82,14 @@ def fit_into(
     if data is None:
         data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
+    before = None if start is None else ancestry(start)
     if start is None and not resume:
         start_from_data(autoencoder, data.train, seed=recipe.seed)
     with _unbegun_leaves_nothing(run):
         if run.is_main_process:
             _write_start(recipe, folder, data)
-            if start is not None:
-                folder.write_json(folder.start, ancestry(start))
+            if before is not None:
+                folder.write_json(folder.start, before)
         fit(
             autoencoder,
             objective,

@@ -198,7 +198,7 @@ def train_patched(plan: Treatment, folder: RunFolder, *, progress: bool = True) 
     if how == "resumed" and (old.folder.checkpoints / "last").is_dir():
         folder.path.mkdir(parents=True, exist_ok=True)
         shutil.copytree(old.folder.checkpoints, folder.checkpoints)
-        for file in (old.folder.splits, old.folder.metrics):
+        for file in (old.folder.splits, old.folder.metrics, old.folder.start):
             if file.is_file():
                 shutil.copy2(file, folder.path / file.name)
         write_atomically(folder.recipe, dump_yaml(recipe.to_node()).encode())
