@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pellucid.build.assemble import build_autoencoder, build_data
 from pellucid.diagnosis.evidence import Finding
@@ -12,6 +13,7 @@ from pellucid.evaluation.symmetry import measure_symmetry
 from pellucid.functional.dihedral import turned
 from pellucid.recipe import Recipe
 from pellucid.workflows.diagnose import diagnose, subject_of
+from pellucid.workflows.features import feature_info, features
 from pellucid.workflows.report import report
 from pellucid.workflows.run import Run
 from pellucid.workflows.train import train
@@ -95,6 +97,21 @@ def test_the_page_has_a_section(run):
     assert "Symmetry" in page
     assert "soft − hard error" in page
     assert "exactly as the permuter promises" in page
+
+
+def test_features_leave_a_model_with_a_permuter_and_do_not_see_how_a_tile_lies(run, tmp_path):
+    assert {layer.name for layer in feature_info(run)} == {"nodes", "h", "latent"}
+    table = features(run, layers=["latent"], pool="flatten", progress=False)
+    assert table.x.shape[1] == 2 * 4
+    files = tmp_path / "files"
+    files.mkdir()
+    tile = run.data().test[0]["x"]
+    for name, x in (("still", tile), ("turned", tile.rot90(1, (1, 2)))):
+        grey = ((x[0].numpy() + 1) * 127.5).round().astype(np.uint8)
+        Image.fromarray(grey).save(files / f"{name}.png")
+    given = features(run, files, layers=["latent"], pool="flatten", progress=False)
+    assert len(given.x) == 2
+    np.testing.assert_allclose(given.x[0], given.x[1], atol=1e-5)
 
 
 def test_the_diagnosis_tests_the_row_and_sees_canonical_samples(run):

@@ -78,7 +78,8 @@ def feature_info(autoencoder: Autoencoder) -> tuple[Layer, ...]:
     """Describe every map the model has: the encoder's, then the latents. Measured on a blank."""
     parameter = next(autoencoder.parameters())
     axes: int = autoencoder.encoder.axes  # pyright: ignore[reportAssignmentType]
-    side = 2 * autoencoder.stride
+    # A permuter arranges tiles of its own grid; other models take any multiple of the stride.
+    side = autoencoder.stride * getattr(autoencoder.permuter, "side", 2)
     blank_BCP = parameter.new_zeros(1, autoencoder.in_channels, *[side] * axes)
     with evaluating(autoencoder):
         maps = _every_map(autoencoder, blank_BCP)
