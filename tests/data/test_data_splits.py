@@ -172,9 +172,9 @@ def test_splits_are_json_and_name_contents(photos: Path) -> None:
 def test_too_few_images_are_refused(tmp_path: Path, count: int) -> None:
     for seed in range(count):
         Image.fromarray(smooth_pixels(seed)).save(tmp_path / f"{seed}.png")
-    with pytest.raises(DataError, match="too few images to split") as caught:
+    with pytest.raises(DataError, match="too few samples to split") as caught:
         ImageData(str(tmp_path), size=16)
-    assert f"{count} group(s) in {count} usable image(s)" in str(caught.value)
+    assert f"{count} group(s) in {count} usable sample(s)" in str(caught.value)
 
 
 def test_copies_of_one_image_cannot_be_split(tmp_path: Path) -> None:

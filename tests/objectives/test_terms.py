@@ -347,6 +347,7 @@ def test_ms_ssim_still_teaches_an_anticorrelated_image():
         (lambda: Loudness(sample_rate=8000, bands=1), "4 bands"),
         (lambda: Intelligibility(sample_rate=16000, seconds=0.01), "three frames"),
         (lambda: Intelligibility(sample_rate=8000), "third octaves must end"),
+        (lambda: Intelligibility(sample_rate=16000, bands=0), "at least one"),
         (lambda: STFT()(torch.zeros(1, 1, 9), torch.zeros(1, 1, 9)), "too short"),
     ],
 )

@@ -69,11 +69,11 @@ def assign(
     wanted = 1 + (fractions.validation > 0) + (fractions.test > 0)
     if len(names) < wanted:
         raise DataError(
-            "too few images to split",
+            "too few samples to split",
             where=where,
             expected=f"at least {wanted} groups (train and every held-out share above 0)",
-            found=f"{len(names)} group(s) in {len(groups)} usable image(s)",
-            hint="add images; identical ones count as one group, and a group is never divided",
+            found=f"{len(names)} group(s) in {len(groups)} usable sample(s)",
+            hint="add some; identical ones count as one group, and a group is never divided",
         )
     split_of = dict.fromkeys(tested, "test") | _divide(names, fractions, seed)
     return [split_of[name] for name in groups]

@@ -10,7 +10,7 @@ import functools
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, RecipeError
 
 LOUDNESS_POWER = 0.23
 _SONE = 2.0**0.23 * ((0.5 + 0.5e4) ** 0.23 - 1.0)  # a tone 40 dB above a threshold of 0 dB
@@ -74,13 +74,14 @@ def third_octave_bank(bands: int, lowest: float, window: int, sample_rate: int) 
     """Return (M, V) shares of each bin's power in third octaves from a lowest centre upwards.
 
     Raises:
-        PellucidError: when the last band ends above half the sample rate.
+        RecipeError: without bands, or when the last ends above half the sample rate.
     """
-    centres = lowest * 2.0 ** (torch.arange(bands, dtype=torch.float64) / 3)
+    centres = lowest * 2.0 ** (torch.arange(max(bands, 1), dtype=torch.float64) / 3)
     if bands < 1 or float(centres[-1]) * 2 ** (1 / 6) > sample_rate / 2:
-        raise PellucidError(
+        raise RecipeError(
             "third octaves must end below half the sample rate",
-            expected=f"at most {sample_rate / 2:g} Hz",
+            where="bands",
+            expected=f"at least one, the last within {sample_rate / 2:g} Hz",
             found=f"{bands} bands from {lowest:g} Hz",
         )
     return _shares(centres * 2 ** (-1 / 6), centres * 2 ** (1 / 6), window, sample_rate)
