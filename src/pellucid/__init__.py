@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pellucid.workflows.reconstruct import reconstruct
     from pellucid.workflows.report import report
     from pellucid.workflows.run import Run
+    from pellucid.workflows.sharpen import sharpen
     from pellucid.workflows.train import estimate, resume, train
     from pellucid.workflows.treat import treat
     from pellucid.workflows.tune_decoder import tune_decoder
@@ -65,6 +66,7 @@ __all__ = [
     "reconstruct",
     "report",
     "resume",
+    "sharpen",
     "train",
     "train_prior",
     "treat",
@@ -98,6 +100,7 @@ _HOMES = {
     "reconstruct": "pellucid.workflows.reconstruct",
     "report": "pellucid.workflows.report",
     "resume": "pellucid.workflows.train",
+    "sharpen": "pellucid.workflows.sharpen",
     "train": "pellucid.workflows.train",
     "train_prior": "pellucid.workflows.prior",
     "treat": "pellucid.workflows.treat",

@@ -7,6 +7,7 @@ data.json              the data report (count, sizes, skipped files …)
 splits.json            which file or group went where
 metrics.jsonl          one line per logged step
 model.safetensors      the weights to use
+postfilter.json        what the filter behind the decoder costs and buys; where there is one
 normaliser.safetensors  what was fitted between values and model; stacks only
 code_tables.safetensors  what codes usually follow what, for entropy coding; models with codes only
 checkpoints/           last/ and best/: full training state
@@ -18,6 +19,7 @@ diagnosis.json         findings
 treatment.json         what was changed against which finding, and what it won
 report.html            the page
 treatment.html         before and after, in a treated run
+sharpened.html         before and after, in a run that got a filter behind its decoder
 latents/               means, log-variances, samples, labels per split (.npy), and latents.json
 codebooks/NAME/        a codebook fitted afterwards: vectors, codes of every split, scores
 codebooks.html         the codebooks of the run side by side
@@ -99,6 +101,14 @@ class RunFolder:
     @property
     def code_tables(self) -> Path:
         return self.path / "code_tables.safetensors"
+
+    @property
+    def postfilter(self) -> Path:
+        return self.path / "postfilter.json"
+
+    @property
+    def sharpened_page(self) -> Path:
+        return self.path / "sharpened.html"
 
     @property
     def normaliser(self) -> Path:

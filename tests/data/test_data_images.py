@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from pellucid.data import DATA, EpochOrder, ImageData
 from pellucid.data.crops import grid_crops
+from pellucid.data.degrading import Degradation, gaussian_blur
 from pellucid.errors import DataError, RecipeError
 
 
@@ -174,8 +175,6 @@ def test_noise_has_the_stated_strength(tmp_path: Path) -> None:
 
 
 def test_blur_and_jpeg_change_what_they_should(tmp_path: Path) -> None:
-    from pellucid.data.degrading import Degradation, gaussian_blur
-
     impulse = np.zeros((31, 31, 1), np.float32)
     impulse[15, 15] = 1
     blurred = gaussian_blur(impulse, 2.0)[..., 0]
@@ -186,6 +185,26 @@ def test_blur_and_jpeg_change_what_they_should(tmp_path: Path) -> None:
     rough = Degradation(jpeg=1)(noise, np.random.default_rng(1))
     fine = Degradation(jpeg=95)(noise, np.random.default_rng(1))
     assert np.abs(rough - noise).mean() > 2 * np.abs(fine - noise).mean() > 0
+
+
+def test_a_mask_hides_whole_blocks_of_the_input_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "a.npy", rng.integers(200, 255, (60, 32, 32, 3), np.uint8))
+    options = {"size": 32, "resize": None, "flip": False, "random_crop": False}
+    data = ImageData(str(tmp_path / "a.npy"), **options, mask=0.8, mask_size=8)
+    batch = data.train.batch([(i, e) for i in range(len(data.train)) for e in range(8)])
+    hidden = (batch["x"] != batch["target"]).any(1)
+    assert (batch["x"].permute(0, 2, 3, 1)[hidden] == 0).all()  # grey
+    assert abs(hidden.float().mean() - 0.4) < 0.03  # uniform from 0 to 0.8
+    runs = hidden.float().diff(dim=2).ne(0).any(1)  # columns where some row changes
+    assert (runs.sum(1) <= 4).all()  # 8-pixel blocks on one shifted grid: at most 4 borders
+    assert torch.equal(data.validation[0]["x"], data.validation[0]["target"])
+
+
+@pytest.mark.parametrize("options", [{"mask": 1.0}, {"mask": -0.1}, {"mask": 0.5, "mask_size": 0}])
+def test_a_mask_without_a_meaning_is_refused(options) -> None:
+    with pytest.raises(DataError, match="block"):
+        Degradation(**options)
 
 
 def test_flips_are_fair_and_options_do_not_shift_the_crops(photos: Path) -> None:

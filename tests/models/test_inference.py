@@ -20,6 +20,7 @@ from pellucid.models import (
 )
 from pellucid.models.inference import plan_tiles
 from pellucid.nn import PatchDecoder, PatchEncoder, ResidualDecoder, ResidualEncoder
+from pellucid.nn.postfilter import Postfilter
 
 
 class Straight(Rounding):
@@ -83,6 +84,17 @@ def test_tiles_equal_the_whole_without_global_statistics(size):
         torch.testing.assert_close(tiled, whole(autoencoder, x), atol=1e-5, rtol=1e-4)
 
 
+def test_tiles_equal_the_whole_behind_a_postfilter():
+    autoencoder = patch_autoencoder()
+    autoencoder.postfilter = Postfilter(3, taps=5)
+    kernel = autoencoder.postfilter.kernel_CCKK
+    kernel += 0.02 * torch.randn(kernel.shape)
+    x = torch.randn(2, 3, 200, 40)
+    tiled = reconstruct(autoencoder, x, tile=64, batch=3)
+    torch.testing.assert_close(tiled, whole(autoencoder, x), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(tiled, whole(patch_autoencoder(), x), atol=1e-2)
+
+
 def test_too_little_overlap_shows():
     """The law above can fail: below twice the reach, tiles meet false borders."""
     autoencoder = residual_autoencoder(norm=False)
@@ -99,7 +111,6 @@ def test_tiles_differ_little_with_group_norm_and_attention(attention):
     expected = whole(autoencoder, x)
     tiled = reconstruct(autoencoder, x, tile=128)
     share = (tiled - expected).square().mean() / expected.var()
-    print("SHARE", attention, share)
     assert 0 < share < 10 ** (-20 / 10)
 
 

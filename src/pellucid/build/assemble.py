@@ -22,6 +22,7 @@ from pellucid.nn import DECODERS, ENCODERS
 from pellucid.nn.graph import GraphDecoder, GraphEncoder
 from pellucid.nn.head import Head, head_reach
 from pellucid.nn.permuters import PERMUTERS, Permuter
+from pellucid.nn.postfilter import Postfilter
 from pellucid.objectives import ADVERSARIAL, FEATURES, TERMS
 from pellucid.objectives.balancer import Balancer
 from pellucid.objectives.objective import Objective, Weighted
@@ -107,7 +108,7 @@ def build_data(
 
 
 def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder:
-    """Build encoder, bottleneck, decoder and permuter with weights drawn from the recipe's seed.
+    """Build the parts of a model, with weights drawn from the recipe's seed.
 
     Args:
         recipe: the recipe.
@@ -118,6 +119,7 @@ def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder
         RecipeError: for a wrong component, or a head that cannot reach the data's range.
     """
     facts = data_facts(recipe)
+    postfilter = _postfilter(recipe, facts)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         if is_cells(recipe):
@@ -155,7 +157,7 @@ def build_autoencoder(recipe: Recipe, *, pretrained: bool = True) -> Autoencoder
             expected=f"a multiple of {encoder.stride}, e.g. {max(lower, encoder.stride)}",
             found=facts.size,
         )
-    return Autoencoder(encoder, bottleneck, decoder, permuter)
+    return Autoencoder(encoder, bottleneck, decoder, permuter, postfilter)
 
 
 def _facts_for(encoder: Any, facts: DataFacts) -> dict[str, Any]:
@@ -267,6 +269,22 @@ def _permuter(recipe: Recipe, facts: DataFacts) -> Permuter | None:
             "the permuter's grid does not fit the crops", where="permuter.side", found=error
         ) from error
     return permuter.train()
+
+
+def _postfilter(recipe: Recipe, facts: DataFacts) -> Postfilter | None:
+    """Build the filter that a finished run has behind its decoder; it changes nothing as built."""
+    if recipe.postfilter is None:
+        return None
+    if facts.axes != 2 or facts.value_range is None:
+        raise RecipeError(
+            "a postfilter is for pictures",
+            where="postfilter",
+            expected="data.kind: images",
+            found=f"data.kind: {recipe.data.get('kind')}",
+        )
+    return call(
+        Postfilter, recipe.postfilter, where="postfilter", given={"channels": facts.channels}
+    )
 
 
 def _check_graph(facts: DataFacts, encoder: Any, decoder: Any) -> None:

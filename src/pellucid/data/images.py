@@ -61,6 +61,8 @@ class ImageData:
         noise: worst noise on the training input (not its target), see `Degradation`.
         blur: worst blur, likewise.
         jpeg: worst JPEG quality, likewise.
+        mask: largest share of the training input's blocks that are hidden, likewise.
+        mask_size: pixels along one side of such a block.
         float_range: values of black and white in floating-point files and arrays.
         image_root: folder that the paths in a file of boxes start from; None takes the file's own.
         box_format: of `bboxes` in .json and .npz: corners, or corner and size.
@@ -95,6 +97,8 @@ class ImageData:
         noise: float = 0.0,
         blur: float = 0.0,
         jpeg: int | None = None,
+        mask: float = 0.0,
+        mask_size: int = 8,
         float_range: tuple[float, float] = (0.0, 1.0),
         image_root: str | None = None,
         box_format: Literal["xyxy", "xywh"] = "xyxy",
@@ -109,7 +113,8 @@ class ImageData:
         self.size, self.channels, self.seed = size, int(channels), seed
         self.value_range = ValueRange(*value_range)
         fractions = Fractions(validation, test)
-        augmentation = Augmentation(random_crop, flip, Degradation(noise, blur, jpeg), seed)
+        degradation = Degradation(noise, blur, jpeg, mask, mask_size)
+        augmentation = Augmentation(random_crop, flip, degradation, seed)
         boxes = BoxRules(image_root, box_format, box_margin, box_square)
         source = open_source(
             path, name, root=root, group=group, float_range=float_range, boxes=boxes

@@ -1,4 +1,5 @@
-"""Autoencoder: encoder + bottleneck + decoder, and a permuter around them where order is free.
+"""Autoencoder: encoder + bottleneck + decoder; a permuter around them where order is free, and a
+postfilter behind them where one was fitted.
 
 Shape letters: B batch, C channels, H height, W width, P positions (any number of axes).
 """
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from pellucid.bottlenecks.contract import Bottleneck, BottleneckOutput
 from pellucid.errors import PellucidError, RecipeError
 from pellucid.nn.permuters.contract import Arranged, Permuter
+from pellucid.nn.postfilter import Postfilter
 from pellucid.records import Latent, Penalty
 
 
@@ -48,6 +50,7 @@ class Autoencoder(nn.Module):
         decoder: has `in_channels`, `out_channels`, `stride`; z → x_hat.
         permuter: brings x into canonical order before the encoder and x_hat back after the
             decoder; None leaves both alone.
+        postfilter: filters what `decode` returns; training (`forward`) goes without it.
 
     Raises:
         RecipeError: when channels or strides of neighbours differ.
@@ -59,6 +62,7 @@ class Autoencoder(nn.Module):
         bottleneck: Bottleneck,
         decoder: nn.Module,
         permuter: Permuter | None = None,
+        postfilter: Postfilter | None = None,
     ) -> None:
         super().__init__()
         _check_fit("encoder.channels", encoder, "bottleneck.channels", bottleneck)
@@ -68,12 +72,16 @@ class Autoencoder(nn.Module):
         self.bottleneck = bottleneck
         self.decoder = decoder
         self.permuter = permuter
+        self.postfilter = postfilter
         self.in_channels: int = _member(encoder, "in_channels")
         self.out_channels: int = _member(decoder, "out_channels")
         self.stride: int = _member(encoder, "stride")
 
     def forward(self, x: Tensor) -> AutoencoderOutput:
-        """Reconstruct a batch; in train mode the bottleneck samples and updates its statistics."""
+        """Reconstruct a batch as training sees it, without the postfilter.
+
+        In train mode the bottleneck samples and updates its statistics.
+        """
         arranged = self.arrange(x)
         h = self.encoder(arranged.x)
         out = self.squeezed(h, arranged.x)
@@ -130,7 +138,8 @@ class Autoencoder(nn.Module):
             pose, told = z.pose, z.told
             z = z.mean if z.quantized is None else z.quantized
         with evaluating(self):
-            return self._restored(self.written(z, told), pose)
+            x_hat = self._restored(self.written(z, told), pose)
+            return x_hat if self.postfilter is None else self.postfilter(x_hat)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return the reconstruction of integer codes (B, P...[, L]).

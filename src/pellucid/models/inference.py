@@ -138,6 +138,8 @@ def _tilings(
         reach = tile // 4  # endless: the best that half a tile of overlap can do
     else:
         reach = round_up(inside, stride) + positions * stride  # a cell is right as a whole or not
+        if autoencoder.postfilter is not None:
+            reach += autoencoder.postfilter.reach
     if overlap is None:
         overlap = min(2 * reach + 4 * stride, tile // 2)
     rows, columns = (

@@ -49,11 +49,16 @@ def derived_names(model: nn.Module) -> set[str]:
     }
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path, *, leave: str | None = None) -> None:
     """Read the weights of `model` from `path`; every name and shape must fit.
 
     Values are converted to the model's dtypes and device. Only derived tensors may be missing. When
     anything does not fit, the model is left as it was.
+
+    Args:
+        model: the model.
+        path: a safetensors file.
+        leave: a part that stays as it is, whether the file knows it or not.
 
     Raises:
         RunError: when the file is missing, is not whole and valid safetensors (a pickle is never
@@ -61,6 +66,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     found = _completed(model, read_tensors(path))
     wanted = _tensors(model)
+    if leave is not None:
+        own = {name: value for name, value in wanted.items() if name.startswith(f"{leave}.")}
+        found = {n: v for n, v in found.items() if not n.startswith(f"{leave}.")} | own
     refuse_differences(
         {name: tuple(value.shape) for name, value in wanted.items()},
         {name: tuple(value.shape) for name, value in found.items()},

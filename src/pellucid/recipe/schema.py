@@ -24,6 +24,8 @@ class Recipe(BaseModel):
         bottleneck: keywords of the bottleneck (`kind: vq`, …), its penalties' weights included.
         decoder: keywords of the decoder.
         permuter: keywords of the permuter (`kind: dihedral`, …); absent, none.
+        postfilter: keywords of the filter that is fitted behind the decoder after training, {} for
+            its defaults; absent, none.
         objective: term name → its keywords and `weight`; weight 0 means observe.
         balancer: keywords of the gradient balancer, {} for its defaults; absent, the weights of
             terms are plain multipliers.
@@ -41,6 +43,7 @@ class Recipe(BaseModel):
     bottleneck: Node
     decoder: Node
     permuter: Node | None = None
+    postfilter: Node | None = None
     objective: dict[str, Node]
     balancer: Node | None = None
     adversary: Node | None = None

@@ -28,6 +28,7 @@ class RunContents:
         problems: one sentence per file that is there but cannot be read.
         landmarks: landmarks/index.json.
         latent_space: latent_space/index.json.
+        postfilter: postfilter.json.
     """
 
     name: str
@@ -43,6 +44,7 @@ class RunContents:
     problems: tuple[str, ...]
     landmarks: dict[str, Any] | None = None
     latent_space: dict[str, Any] | None = None
+    postfilter: dict[str, Any] | None = None
 
     @property
     def is_audio(self) -> bool:
@@ -99,6 +101,7 @@ def read(folder: RunFolder) -> RunContents:
         reconstructions=json_file(folder.reconstructions / "index.json"),
         landmarks=json_file(folder.landmarks / "index.json"),
         latent_space=json_file(folder.latent_space / "index.json"),
+        postfilter=json_file(folder.postfilter),
         problems=tuple(problems),
     )
 

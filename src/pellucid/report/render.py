@@ -22,6 +22,7 @@ from pellucid.report.sections import (
     marker_verdict,
     markers,
     numbers,
+    postfilter,
     probe,
     recipe,
     reconstructions,
@@ -86,6 +87,7 @@ def sections_of(folder: RunFolder) -> tuple[SectionOf, ...]:
     if contents.is_stacks:
         chosen = STACK_SECTIONS
     further = [
+        (contents.postfilter, postfilter.section),
         (contents.evaluated("symmetry"), symmetry.section),
         (contents.evaluated("probe"), probe.section),
         (contents.latent_space, latent_space.section),

@@ -18,6 +18,7 @@ from pellucid.workflows.ancestry import ancestry
 from pellucid.workflows.code_tables import fit_code_tables
 from pellucid.workflows.evaluate import evaluate as evaluate_run
 from pellucid.workflows.evaluate import evaluation_keywords
+from pellucid.workflows.postfilter import fit_run_postfilter
 from pellucid.workflows.report import report as write_report
 from pellucid.workflows.run import Run
 
@@ -76,7 +77,7 @@ def fit_into(
         recipe = settled(recipe, data)
     autoencoder = build_autoencoder(recipe, pretrained=start is None and not resume)
     if start is not None:
-        load_weights(autoencoder, start.folder.model)
+        load_weights(autoencoder, start.folder.model, leave="postfilter")
     objective = build_objective(recipe)
     adversary = build_adversary(recipe)
     if data is None:
@@ -105,6 +106,7 @@ def fit_into(
         )
     if run.is_main_process:
         run = Run.open(folder.path)
+        fit_run_postfilter(run, data=data, progress=progress)
         fit_code_tables(run, data=data, progress=progress)
     if run.is_main_process and evaluate:
         evaluate_run(run, progress=progress)

@@ -59,6 +59,13 @@ def model_card(
     if status.get(LEVEL):
         gained = f"{status[LEVEL]:+.2f} dB of what training left"
         facts["level"] = f"the output is {gained}: as much as the validation clips had lost"
+    if recipe.postfilter is not None:
+        facts["postfilter"] = (
+            f"outputs go through a linear filter fitted on validation images, strength "
+            f"{recipe.postfilter.get('strength', 'by default')} of the missing power"
+        )
+    audio = evaluation.get("kind") == "audio"
+    others = "languages, rooms and microphones" if audio else "subjects, cameras and sizes"
     return "\n".join(
         [
             f"# {recipe.name}",
@@ -75,7 +82,7 @@ def model_card(
             *_rates(evaluation.get("rate_quality") or []),
             "Measured on these very weights; intervals are 95 %, over speakers or files. What each "
             "number means is in `evaluation.json`. The model is no better than its data: other "
-            "languages, rooms and microphones than those it was trained on were not measured.",
+            f"{others} than those it was trained on were not measured.",
             "",
         ]
     )

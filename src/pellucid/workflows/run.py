@@ -102,6 +102,8 @@ class Run:
             else (facts.value_range.low, facts.value_range.high),
             "sample_rate": facts.sample_rate,
         }
+        if self.recipe.postfilter is not None:
+            form["postfilter"] = self.recipe.postfilter
         digest = hashlib.sha256(weights_digest(read_tensors(self.folder.model)))
         digest.update(json.dumps(form, sort_keys=True).encode())
         return digest.hexdigest()

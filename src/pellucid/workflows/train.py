@@ -23,6 +23,7 @@ def train(
     bottleneck: Mapping[str, Any] | None = None,
     decoder: Mapping[str, Any] | None = None,
     permuter: Mapping[str, Any] | None = None,
+    postfilter: Mapping[str, Any] | None = None,
     objective: Mapping[str, Any] | None = None,
     balancer: Mapping[str, Any] | None = None,
     adversary: Mapping[str, Any] | None = None,
@@ -44,6 +45,7 @@ def train(
         bottleneck: see `data`.
         decoder: see `data`.
         permuter: see `data`.
+        postfilter: see `data`.
         objective: see `data`.
         balancer: see `data`.
         adversary: see `data`.
@@ -67,6 +69,7 @@ def train(
         "bottleneck": bottleneck,
         "decoder": decoder,
         "permuter": permuter,
+        "postfilter": postfilter,
         "objective": objective,
         "balancer": balancer,
         "adversary": adversary,

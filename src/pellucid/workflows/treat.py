@@ -12,8 +12,10 @@ from pellucid.atomic_files import write_atomically
 from pellucid.errors import PellucidError, RunError, unknown_name
 from pellucid.recipe import Recipe, dump_yaml
 from pellucid.run_folder import RunFolder
+from pellucid.workflows.beside import evaluated_before, folder_beside
 from pellucid.workflows.evaluate import evaluate
 from pellucid.workflows.fit_into import choose_folder, fit_into
+from pellucid.workflows.postfilter import filtered_twin
 from pellucid.workflows.run import Run
 from pellucid.workflows.treatment_page import Chapter, compare_folders, render_treatment
 from pellucid.workflows.treatments import apply_patch, propose
@@ -34,7 +36,7 @@ class Treatment:
         finding: id of the finding.
         summary: what it says.
         changes: the recipe patch, key by key.
-        how: "resumed", "continued" from the old weights, or "retrained".
+        how: "resumed", "continued" from the old weights, "retrained", or "filtered".
         diagnosis: of the old run.
         after: the new run, or None after a dry run; likewise below.
         diagnosis_after: of the new run.
@@ -113,7 +115,7 @@ def treat(
     _check(apply_patch(old.recipe, patch))
     if dry_run:
         return plan
-    folder = RunFolder(choose_folder("", out or _beside(old.path)))
+    folder = RunFolder(choose_folder("", out or folder_beside(old.path, "treated")))
     new = train_patched(plan, folder, progress=progress)
     require_finished(new)
     return _report(plan, new, progress)
@@ -180,15 +182,6 @@ def _check(recipe: Recipe) -> None:
     build_objective(recipe)
 
 
-def _beside(path: Path) -> Path:
-    """Return RUN-treated, or the next free RUN-treated-N."""
-    first = path.resolve().with_name(f"{path.resolve().name}-treated")
-    number, free = 2, first
-    while free.exists():
-        free, number = first.with_name(f"{first.name}-{number}"), number + 1
-    return free
-
-
 def train_patched(plan: Treatment, folder: RunFolder, *, progress: bool = True) -> Run:
     """Train the patched recipe into a folder, on the splits of the old run."""
     old, how = plan.before, plan.how
@@ -203,6 +196,8 @@ def train_patched(plan: Treatment, folder: RunFolder, *, progress: bool = True) 
                 shutil.copy2(file, folder.path / file.name)
         write_atomically(folder.recipe, dump_yaml(recipe.to_node()).encode())
         return fit_into(recipe, folder, resume=True, evaluate=False, progress=progress)
+    if how == "filtered":
+        return filtered_twin(old, recipe, folder, progress=progress)
     start = None if how == "retrained" else old
     return fit_into(recipe, folder, splits=splits, start=start, evaluate=False, progress=progress)
 
@@ -212,7 +207,7 @@ def _report(plan: Treatment, new: Run, progress: bool) -> Treatment:
     from pellucid.workflows.diagnose import diagnose
     from pellucid.workflows.report import report
 
-    shown = _evaluated(plan.before, new, progress)
+    shown = evaluated_before(plan.before, new, progress=progress)
     evaluate(new, like=shown, progress=progress)
     after = diagnose(new)
     report(new)
@@ -232,24 +227,11 @@ def _report(plan: Treatment, new: Run, progress: bool) -> Treatment:
     return treatment
 
 
-def _evaluated(old: Run, new: Run, progress: bool) -> RunFolder:
-    """Return a folder with the old run's numbers: its own, or one inside the new run."""
-    known = old.evaluation()
-    if known is not None and known.get("split") == "test":
-        return old.folder
-    copy = RunFolder(new.path / "before" / old.path.resolve().name)
-    copy.path.mkdir(parents=True)
-    for file in (old.folder.recipe, old.folder.metrics, old.folder.run):
-        if file.is_file():
-            shutil.copy2(file, copy.path / file.name)
-    evaluate(old, into=copy, progress=progress)
-    return copy
-
-
 _HOW: dict[How, Callable[[int], str]] = {
     "resumed": lambda steps: f"training went on from where it had ended, to {steps} steps",
     "continued": lambda steps: f"training went on from the old weights for {steps} steps",
     "retrained": lambda steps: f"a new run was trained from the start for {steps} steps",
+    "filtered": lambda steps: f"the old weights, of {steps} steps, got a filter behind the decoder",
 }
 
 

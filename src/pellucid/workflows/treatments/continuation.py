@@ -7,7 +7,7 @@ from typing import Literal
 
 from pellucid.workflows.treatments.change import Change
 
-How = Literal["resumed", "continued", "retrained"]
+How = Literal["resumed", "continued", "retrained", "filtered"]
 
 _PRICES = {"bottleneck.weight", "bottleneck.free_nats", "bottleneck.anneal_steps", "training.steps"}
 
@@ -19,7 +19,10 @@ def how_to_start(changes: Sequence[Change]) -> How:
     "continued": only prices change (KL weight, floor, weights of terms, a higher learning rate):
     the old weights are a start like any other, under a new schedule. "retrained": shapes or data
     change, or the old weights are what is sick (a collapsed codebook, a diverged network).
+    "filtered": only what is fitted behind the decoder changes; nothing is trained.
     """
+    if changes and all(change.key.startswith("postfilter.") for change in changes):
+        return "filtered"
     longer = [c for c in changes if c.key == "training.steps" and c.after > c.before]
     if longer and len(changes) == 1:
         return "resumed"

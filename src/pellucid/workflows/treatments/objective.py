@@ -35,7 +35,9 @@ def weigh(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
 
 
 def sharpen(recipe: Recipe, finding: Finding) -> dict[str, Any] | None:
-    """Give a decoder that draws at too low a rate a stage at the resolution of the data."""
+    """Filter what comes out low-passed; give a decoder of too low a rate a finer stage."""
+    if finding.suggests.get("branch") == "loss or output filter":
+        return {"postfilter.strength": 0.0} if recipe.data.get("kind") == "images" else None
     if finding.suggests.get("branch") != "decoder" or recipe.decoder.get("kind") != "residual":
         return None
     multipliers = list(standing(recipe, "decoder.multipliers"))

@@ -48,11 +48,14 @@ def _component(recipe: Recipe, section: str) -> Callable[..., Any] | None:
     from pellucid.data import DATA
     from pellucid.nn import DECODERS, ENCODERS
     from pellucid.nn.permuters import PERMUTERS
+    from pellucid.nn.postfilter import Postfilter
     from pellucid.training.fit import fit
     from pellucid.workflows.evaluate import measurement_of
 
     if section == "training":
         return fit
+    if section == "postfilter":
+        return Postfilter
     if section == "evaluation":
         return measurement_of(recipe)
     tables: dict[str, Any] = {
