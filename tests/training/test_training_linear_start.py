@@ -68,6 +68,16 @@ def test_a_gaussian_bottleneck_starts_at_the_linear_vae(images):
     assert float((found.x_hat - x).square().mean()) < expected.mse_mean * (1 + 1e-4)
 
 
+def test_a_rate_too_dear_for_any_axis_starts_at_the_mean_image(images):
+    autoencoder = model(Gaussian(4, 4, weight=1e3), 4)
+    start_linear(autoencoder, images)
+    x_hat = autoencoder(batch(images)).x_hat
+    assert torch.isfinite(x_hat).all()
+    torch.testing.assert_close(x_hat, x_hat[:1].expand_as(x_hat))
+    mean = patches(batch(images)).mean(0)
+    torch.testing.assert_close(patches(x_hat).double(), mean.expand(len(patches(x_hat)), -1))
+
+
 def test_the_networks_beside_start_silent_and_can_learn(images):
     autoencoder = model(Identity(4), 4)
     start_linear(autoencoder, images)

@@ -5,8 +5,8 @@ of the square, `LeastSquaresFilter` finds W with E‖x − W x̂‖² smallest; 
 leaves is calibrated: power that is missing is detail that x̂ does not know. The optimum with a
 given shift towards the power of x lies on the straight line between W x̂ and the image whose power
 is whole, which for a Gaussian is one gain per frequency, 1 + s·(√(S/Ŝ) − 1), 0 ≤ s ≤ 1 (Freirich,
-Michaeli and Meir 2021, "A theory of the distortion-perception tradeoff in Wasserstein space",
-theorem 3 and section 4). A gain adds no detail that is out of place: coherence is kept per ring.
+Michaeli and Meir 2021, "A theory of the distortion-perception tradeoff in Wasserstein space", the
+Gaussian case). A gain adds no detail that is out of place: coherence is kept per ring.
 
 Shape letters: B batch, C channels in, D channels out, H height, W width, K taps per side, R rings,
 O orbits of the taps under the symmetries of the square.

@@ -136,7 +136,10 @@ def _least_squares(linear: nn.Module, z_NDHW: Tensor, target_NCHW: Tensor) -> No
 
 
 def _ridge(columns: Tensor, goal: Tensor, strength: float) -> Tensor:
-    """Return argmin ‖columns·w − goal‖² + strength·mean diagonal·‖w‖²."""
+    """Return argmin ‖columns·w − goal‖² + strength·mean diagonal·‖w‖².
+
+    Columns of zeros (a rate so dear that no axis is worth its bits) get weights of zero.
+    """
     gram = columns.T @ columns
-    gram.diagonal().add_(strength * float(gram.diagonal().mean()))
+    gram.diagonal().add_(strength * max(float(gram.diagonal().mean()), 1e-6))
     return torch.linalg.solve(gram, columns.T @ goal)
