@@ -19,8 +19,13 @@ from typing import Any
 
 from results import write_section
 
-METRICS = ("pesq", "stoi", "visqol", "si_sdr")
-LABELS = {"pesq": "PESQ-WB", "stoi": "STOI", "visqol": "ViSQOL", "si_sdr": "SI-SDR, dB"}
+LABELS = {
+    "pesq": "PESQ-WB",
+    "stoi": "STOI",
+    "visqol": "ViSQOL",
+    "dnsmos": "DNSMOS",
+    "si_sdr": "SI-SDR, dB",
+}
 POINTS = 10
 CURVE = (
     ("snr", "SNR, dB", ".2f"),
@@ -62,15 +67,38 @@ def evaluable(run: Path, checkpoint: str, into: Path, minutes: float = 30.0) -> 
     return copy
 
 
-def measure(run: Path, *, clips: int, visqol: bool, lyra: str | None) -> dict[str, Any]:
-    """Return the evaluation of a run's test split beside the codecs, as plain data."""
+def measure(
+    run: Path,
+    *,
+    clips: int,
+    visqol: bool,
+    lyra: str | None,
+    dnsmos: str | None = None,
+    recordings: str | None = None,
+) -> dict[str, Any]:
+    """Return the evaluation of a run's test split beside the codecs, as plain data.
+
+    Args:
+        run: a run, or a released model.
+        clips: at most so many.
+        visqol: measure ViSQOL too.
+        lyra: folder of Lyra v2's networks, or None to leave it out.
+        dnsmos: path of DNSMOS's network, to measure it too.
+        recordings: what a released model was trained on; its recipe divides them as it did then.
+    """
+    from pellucid.build.assemble import build_data
     from pellucid.evaluation.evaluate_audio import evaluate_audio
+    from pellucid.recipe import apply_overrides
     from pellucid.workflows.coder import read_tables
     from pellucid.workflows.progress import progress_bar
     from pellucid.workflows.run import Run
 
     opened = Run.open(run)
-    data: Any = opened.data()
+    data: Any
+    if recordings is None:
+        data = opened.data()
+    else:
+        data = build_data(apply_overrides(opened.recipe, sections={"data": {"path": recordings}}))
     with progress_bar("measuring", shown=True) as report:
         result = evaluate_audio(
             opened.load(),
@@ -83,6 +111,7 @@ def measure(run: Path, *, clips: int, visqol: bool, lyra: str | None) -> dict[st
             lyra=lyra,
             levels=(),
             visqol=visqol,
+            dnsmos=dnsmos,
             progress=report,
         )
     return {**result.to_json(), "step": opened.status().get("step"), "clips": clips}
@@ -90,7 +119,7 @@ def measure(run: Path, *, clips: int, visqol: bool, lyra: str | None) -> dict[st
 
 def quality_table(found: dict[str, Any]) -> list[str]:
     """Return the table of methods, the model first, and that of the paired differences."""
-    present = [name for name in METRICS if name in found["metrics"]]
+    present = [name for name in LABELS if name in found["metrics"]]
     header = " | ".join(LABELS[name] for name in present)
     lines = [f"| | file kb/s | {header} |", "|---|---:" + "|---:" * len(present) + "|"]
     rows = {"**this run**": found["metrics"], **found["references"]}
