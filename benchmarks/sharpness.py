@@ -61,9 +61,9 @@ VARIANTS: dict[str, list[str]] = {
     "L2 + edge": ["objective.edge.weight=0.3"],
 }
 FILTERED = ("L2", "L2 + perceptual", "L2 + SSIM + perceptual")
-STRENGTH = 0.6
+STRENGTH = 0.75
 RESAMPLES = 500
-CHOSEN = "L2 + SSIM + perceptual, postfilter"
+CHOSEN = "L2 + perceptual, postfilter"
 START = "linear VAE (start)"
 METRICS = ("psnr", "ssim", "perceptual", "sharpness", "coherence", "detail")
 
