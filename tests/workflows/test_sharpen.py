@@ -14,6 +14,7 @@ from pellucid.errors import PellucidError, RecipeError, RunError
 from pellucid.evaluation.postfilter import fit_postfilter
 from pellucid.functional.postfilter import identity_kernel
 from pellucid.models.weights import read_tensors
+from pellucid.workflows.diagnose import subject_of
 from pellucid.workflows.postfilter import filtered_twin
 from pellucid.workflows.release import release
 from pellucid.workflows.run import Run
@@ -122,6 +123,13 @@ def test_either_kind_of_run_starts_the_other(photos, source, sharpened, tmp_path
     assert KERNEL not in read_tensors(plain.folder.model)
     other = short(photos, tmp_path / "other", start_from=source, postfilter={}, **options)
     assert KERNEL in read_tensors(other.folder.model)
+
+
+def test_a_diagnosis_sees_one_model_whichever_way_it_looks(source, sharpened) -> None:
+    x = source.data().test.batch(range(2))["x"]
+    subject = subject_of(sharpened.after)
+    assert subject.forward is not None
+    assert torch.allclose(subject.forward(x), subject.decode(subject.encode(x)), atol=1e-6)
 
 
 def test_a_released_model_keeps_its_filter(sharpened, tmp_path) -> None:

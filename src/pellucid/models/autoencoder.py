@@ -138,8 +138,11 @@ class Autoencoder(nn.Module):
             pose, told = z.pose, z.told
             z = z.mean if z.quantized is None else z.quantized
         with evaluating(self):
-            x_hat = self._restored(self.written(z, told), pose)
-            return x_hat if self.postfilter is None else self.postfilter(x_hat)
+            return self.finished(self._restored(self.written(z, told), pose))
+
+    def finished(self, x_hat: Tensor) -> Tensor:
+        """Return what leaves the model: x_hat, filtered where there is a postfilter."""
+        return x_hat if self.postfilter is None else self.postfilter(x_hat)
 
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Return the reconstruction of integer codes (B, P...[, L]).

@@ -151,7 +151,7 @@ def subject_of(run: Run) -> Subject:
     subject = Subject(
         encode=autoencoder.encode,
         decode=autoencoder.decode,
-        forward=lambda x: autoencoder(x).x_hat,
+        forward=lambda x: autoencoder.finished(autoencoder(x).x_hat),
         modules=_modules(autoencoder),
         loss_terms=loss_terms,
         optimizers=[optimizer, *([] if opponent is None else [opponent.optimizer])],

@@ -25,7 +25,11 @@ SIGMA = 1.0
 RADIUS = 2
 """Of the soft-argmax, in cells."""
 _NEAR = 6.0
-_BACKGROUND = 128
+_BACKGROUND = (128, 1024)
+"""Fewest and most cells per image that stand for those away from the points. With few labels, a
+place that looks like a landmark and was not drawn is a wrong answer later, so many are taken …"""
+_NUMBERS = 2**26
+"""… as long as the features of all images' cells are no more numbers than this."""
 _FOLDS = 3
 _STEPS = 30
 
@@ -75,8 +79,10 @@ class Fields:
             second = second + f_DN.square().mean(1) / len(maps)
         scale = (second - first.square()).clamp_min(1e-12).sqrt()
         generator = torch.Generator().manual_seed(0)
+        fewest, most = _BACKGROUND
+        background = max(fewest, min(most, _NUMBERS // (len(maps) * len(first))))
         cells = [
-            _sampled(maps[i], points[i], float(cell[i]), first, scale, generator)
+            _sampled(maps[i], points[i], float(cell[i]), first, scale, background, generator)
             for i in range(len(maps))
         ]
         return cls(maps, cell, first, scale, cells)
@@ -163,13 +169,14 @@ def _sampled(
     cell: float,
     mean_D: Tensor,
     scale_D: Tensor,
+    background: int,
     generator: torch.Generator,
 ) -> Cells:
     grid = (map_DRQ.shape[-2], map_DRQ.shape[-1])
     target_LN = gaussian_heatmaps(points_L2, grid, cell=cell, sigma=SIGMA).flatten(1)
     close = gaussian_heatmaps(points_L2, grid, cell=cell, sigma=_NEAR).flatten(1).amax(0) > 0.6
     near, far = close.nonzero().flatten(), (~close).nonzero().flatten()
-    drawn = far[torch.randperm(len(far), generator=generator)[:_BACKGROUND]]
+    drawn = far[torch.randperm(len(far), generator=generator)[:background]]
     chosen = torch.cat([near, drawn])
     log_weight = torch.zeros(len(chosen))
     log_weight[len(near) :] = np.log(len(far) / max(1, len(drawn)))
