@@ -216,28 +216,47 @@ def maturity(found: dict[str, dict[str, PairedImages]]) -> list[str]:
     ]
 
 
-def draw(found: dict[str, dict[str, PairedImages]], path: Path) -> None:
-    """Draw the distortion–perception plane: right is nearer, down is better looking."""
+Plane = dict[str, tuple[float, float, float]]
+"""Objective → PSNR in dB, perceptual distance, detail."""
+
+
+def plane(found: dict[str, dict[str, PairedImages]], kind: str) -> Plane:
+    measured = {name: parts[kind].compute(resamples=2) for name, parts in found.items()}
+    return {
+        name: (m["psnr"].value, m["perceptual"].value, m["detail"].value)
+        for name, m in measured.items()
+    }
+
+
+def draw(planes: dict[str, Plane], path: Path) -> None:
+    """Draw the distortion–perception planes: right is nearer, down is better looking."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=False)
-    for axis, kind in zip(axes, ("colour", "grayscale"), strict=True):
-        for name, parts in found.items():
-            m = parts[kind].compute(resamples=200)
-            size = 40 + 260 * m["detail"].value
-            axis.scatter(m["psnr"].value, m["perceptual"].value, s=size, alpha=0.55)
+    figure, axes = plt.subplots(1, len(planes), figsize=(13, 4.8))
+    for axis, (kind, points) in zip(axes, planes.items(), strict=True):
+        for number, (name, (psnr, perceptual, detail)) in enumerate(points.items(), 1):
+            # bold: behind a filter, joined to the same weights without
+            filtered = name.endswith(", postfilter")
+            base = points.get(name.removesuffix(", postfilter"))
+            if filtered and base is not None:
+                axis.plot([base[0], psnr], [base[1], perceptual], color="0.6", lw=1, zorder=1)
+            axis.scatter(psnr, perceptual, s=60 + 300 * detail, alpha=0.5, label=f"{number} {name}")
             axis.annotate(
-                name, (m["psnr"].value, m["perceptual"].value), fontsize=8, xytext=(7, 4),
-                textcoords="offset points",
+                str(number), (psnr, perceptual), fontsize=8, ha="center", va="center",
+                weight="bold" if filtered else "normal",
             )  # fmt: skip
         axis.set_xlabel("PSNR, dB (distortion: right is nearer)")
         axis.set_ylabel("steerable distance (perception: down is better)")
         axis.set_title(f"{kind}; area: detail kept around half Nyquist", fontsize=10)
-        axis.margins(0.22)
-    figure.tight_layout()
+        axis.margins(0.1)
+    handles, labels = axes[-1].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="center right", fontsize=8, frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])
+    figure.tight_layout(rect=(0, 0, 0.8, 1))
     figure.savefig(path)
 
 
@@ -295,7 +314,7 @@ def main() -> None:
     ).replace("base.seed=", "seed ")
     print(text)
     if arguments.write:
-        draw(found, HERE / "sharpness.svg")
+        draw({k: plane(found, k) for k in ("colour", "grayscale")}, HERE / "sharpness.svg")
         write_section("sharpness", text)
 
 
