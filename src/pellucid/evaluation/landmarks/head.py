@@ -26,10 +26,12 @@ RADIUS = 2
 """Of the soft-argmax, in cells."""
 _NEAR = 6.0
 _BACKGROUND = (128, 1024)
-"""Fewest and most cells per image that stand for those away from the points. With few labels, a
-place that looks like a landmark and was not drawn is a wrong answer later, so many are taken …"""
+"""Fewest and most cells per image that stand for those away from the points."""
 _NUMBERS = 2**26
-"""… as long as the features of all images' cells are no more numbers than this."""
+"""About how many features of sampled cells are kept in memory, of all images together."""
+_PER_HEAD = 8192
+"""About how many background cells a head learns from. With few labels, a place that looks like a
+landmark and was not drawn is a wrong answer later; with many, each image needs fewer."""
 _FOLDS = 3
 _STEPS = 30
 
@@ -42,11 +44,25 @@ class Cells:
         f_ND: standardised features.
         log_weight_N: log of how many cells each stands for.
         target_LN: normalised heat maps; zeros for missing points.
+        near: how many of them, the first, are near a point; the others stand for all the rest.
     """
 
     f_ND: Tensor
     log_weight_N: Tensor
     target_LN: Tensor
+    near: int
+
+    def thinned(self, background: int) -> Cells:
+        """Return the cells near the points and at most so many of the others, weighted up."""
+        total, kept = len(self.f_ND), min(len(self.f_ND), self.near + background)
+        if kept == total:
+            return self
+        log_weight_N = self.log_weight_N[:kept].clone()
+        log_weight_N[self.near :] += np.log((total - self.near) / (kept - self.near))
+        target_LN = self.target_LN[:, :kept]
+        share = target_LN.sum(1, keepdim=True).clamp_min(1e-12)  # of a heat map's last tails
+        target_LN = target_LN * self.target_LN.sum(1, keepdim=True) / share
+        return Cells(self.f_ND[:kept], log_weight_N, target_LN, self.near)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,17 +139,19 @@ def fit_head(fields: Fields, points_KL2: np.ndarray, images: Sequence[int]) -> H
         images: indices, at least two.
     """
     ordered = sorted(images)
+    background = max(_BACKGROUND[0], _PER_HEAD // len(ordered))
+    cells = {index: fields.cells[index].thinned(background) for index in ordered}
     errors = np.zeros(len(RIDGES))
     for held in np.array_split(ordered, min(_FOLDS, len(ordered))):
         rest = [index for index in ordered if index not in held]
         weights = None
         for row, ridge in enumerate(RIDGES):
-            weights = _minimise([fields.cells[i] for i in rest], ridge, weights)
+            weights = _minimise([cells[i] for i in rest], ridge, weights)
             for index in held:
                 gaps = np.linalg.norm(fields.points(weights, index) - points_KL2[index], axis=-1)
                 errors[row] += np.nan_to_num(gaps).sum()
     ridge = RIDGES[int(errors.argmin())]
-    return Head(_minimise([fields.cells[i] for i in ordered], ridge, None), ridge)
+    return Head(_minimise([cells[i] for i in ordered], ridge, None), ridge)
 
 
 def _minimise(cells: Sequence[Cells], ridge: float, start: Tensor | None) -> Tensor:
@@ -183,7 +201,8 @@ def _sampled(
     f_ND = (_flat(map_DRQ).T[chosen] - mean_D) / scale_D
     target = target_LN[:, chosen]
     total = target.sum(1, keepdim=True)
-    return Cells(f_ND, log_weight, torch.where(total > 0, target / total.clamp_min(1e-12), 0.0))
+    target = torch.where(total > 0, target / total.clamp_min(1e-12), 0.0)
+    return Cells(f_ND, log_weight, target, len(near))
 
 
 def _flat(map_DRQ: np.ndarray) -> Tensor:
