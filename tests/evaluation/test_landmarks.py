@@ -83,6 +83,20 @@ def test_a_head_finds_what_the_features_hold_and_noise_holds_nothing():
     assert np.linalg.norm(lost - points[9], axis=-1).mean() > 4.0
 
 
+@pytest.mark.parametrize("background", [1, 40, 10_000])
+def test_fewer_background_cells_stand_for_as_many(background):
+    maps, points = spots()
+    points[3, 1] = np.nan
+    fields = Fields.build(maps, points, [4.0] * 16)
+    for index in (0, 3):
+        whole = fields.cells[index]
+        thin = whole.thinned(background)
+        assert len(thin.f_ND) == min(len(whole.f_ND), whole.near + background)
+        assert float(thin.log_weight_N.exp().sum()) == pytest.approx(24 * 24, rel=1e-4)
+        assert torch.allclose(thin.target_LN.sum(1), whole.target_LN.sum(1), atol=1e-5)
+        assert torch.equal(thin.f_ND[: whole.near], whole.f_ND[: whole.near])
+
+
 def test_blocks_of_time_and_equal_draws():
     protocol = Protocol(blocks=4, labels=(3, None), draws=2, margin=1)
     folds = protocol.folds(range(20))

@@ -120,6 +120,8 @@ class Codebook:
     def decode(self, codes_BP: Tensor) -> Tensor:
         """Return the samples that codes stand for, through the tuned decoder when there is one.
 
+        A tuned decoder goes without the model's postfilter, which was fitted to other errors.
+
         Raises:
             PellucidError: when a code is not an integer in [0, K).
         """
