@@ -8,7 +8,7 @@ import json
 def test_the_table_and_the_new_run(pellucid, trained, tmp_path):
     code, out, err = pellucid("sharpen", trained, "--strength", 0.25, "-o", tmp_path / "new", "-q")
     assert code == 0, err
-    assert "0.25 (this run)" in out
+    assert "0.25 ←" in out
     assert "coherence" in out
     assert (tmp_path / "new" / "sharpened.html").is_file()
 

@@ -120,7 +120,7 @@ def _print_strengths(fitted: dict[str, Any]) -> None:
     places = (2, 3, 4, 3, 3, 3)
     listed = [("decoder", fitted["before"])]
     for point in fitted["points"]:
-        chosen = " (this run)" if point["strength"] == fitted["strength"] else ""
+        chosen = " ←" if point["strength"] == fitted["strength"] else ""
         listed.append((f"{point['strength']:g}{chosen}", point))
     rows = [
         (name, *(f"{point[k]:.{n}f}" for k, n in zip(columns, places, strict=True)))
