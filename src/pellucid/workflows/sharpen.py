@@ -58,9 +58,9 @@ def sharpen(
     """Fit a linear filter behind a run's decoder, without training; the old run is not touched.
 
     Two filters in series: the one of least squared error on validation images, which mixes
-    channels and costs nothing, and a gain per spatial frequency that brings back power the
-    decoder has lost. Detail that is not there, or not in place, stays so: the coherence of every
-    frequency is kept. The costs and gains of every strength are measured.
+    channels and takes away power that is out of place, and a gain per spatial frequency that brings
+    back power the decoder has lost. Detail that is not there, or not in place, stays so: the
+    coherence of every frequency is kept. The costs and gains of every strength are measured.
 
     Args:
         run: a finished run of images, or its folder.
