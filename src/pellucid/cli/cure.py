@@ -116,17 +116,17 @@ def sharpen(
 
 
 def _print_strengths(fitted: dict[str, Any]) -> None:
-    columns = ("psnr", "ssim", "perceptual", "sharpness", "coherence", "detail")
-    places = (2, 3, 4, 3, 3, 3)
+    from pellucid.report.sections.postfilter import COLUMNS
+
     listed = [("decoder", fitted["before"])]
     for point in fitted["points"]:
         chosen = " ←" if point["strength"] == fitted["strength"] else ""
         listed.append((f"{point['strength']:g}{chosen}", point))
     rows = [
-        (name, *(f"{point[k]:.{n}f}" for k, n in zip(columns, places, strict=True)))
+        (name, *(f"{point[column]:.{places}f}" for column, places in COLUMNS.items()))
         for name, point in listed
     ]
-    table(("strength", *columns), rows)
+    table(("strength", *COLUMNS), rows)
 
 
 def print_plan(plan: Treatment) -> None:

@@ -10,7 +10,7 @@ from pellucid.report.contents import RunContents, mapping
 from pellucid.report.page import Html, Section, fill
 from pellucid.report.wording import is_number, number, title
 
-_COLUMNS = {
+COLUMNS = {
     "psnr": 2,
     "ssim": 3,
     "perceptual": 4,
@@ -18,6 +18,7 @@ _COLUMNS = {
     "coherence": 3,
     "detail": 3,
 }
+"""What is shown of every strength, and with how many decimals."""
 
 
 def section(contents: RunContents) -> Section:
@@ -30,7 +31,7 @@ def section(contents: RunContents) -> Section:
         fitted=bool(points),
         words=_words(node, points) if points else "",
         charts=_charts(node, points, before) if points else [],
-        columns=[title(name) for name in _COLUMNS],
+        columns=[title(name) for name in COLUMNS],
         rows=_rows(points, before, node.get("strength")),
         run=contents.path,
     )
@@ -40,14 +41,14 @@ def section(contents: RunContents) -> Section:
 def _points(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     listed = node.get("points")
     found = [mapping(point) for point in listed] if isinstance(listed, list) else []
-    whole = [p for p in found if all(is_number(p.get(k)) for k in ("strength", *_COLUMNS))]
+    whole = [p for p in found if all(is_number(p.get(k)) for k in ("strength", *COLUMNS))]
     return sorted(whole, key=lambda point: point["strength"])
 
 
 def _words(node: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
     before = mapping(node.get("before"))
     chosen = next((p for p in points if p["strength"] == node.get("strength")), None)
-    if chosen is None or not all(is_number(before.get(name)) for name in _COLUMNS):
+    if chosen is None or not all(is_number(before.get(name)) for name in COLUMNS):
         return ""
     change = chosen["psnr"] - before["psnr"]
     return (
@@ -109,7 +110,7 @@ def _rows(
     points: Sequence[Mapping[str, Any]], before: Mapping[str, Any], chosen: object
 ) -> list[tuple[str, list[str], bool]]:
     def cells(point: Mapping[str, Any]) -> list[str]:
-        return [number(point.get(name), places=places) for name, places in _COLUMNS.items()]
+        return [number(point.get(name), places=places) for name, places in COLUMNS.items()]
 
     rows = [("the decoder's own", cells(before), False)] if before else []
     for point in points:
