@@ -14,6 +14,7 @@ from pellucid.errors import PellucidError, RecipeError, RunError
 from pellucid.evaluation.postfilter import fit_postfilter
 from pellucid.functional.postfilter import identity_kernel
 from pellucid.models.weights import read_tensors
+from pellucid.nn.postfilter import Postfilter
 from pellucid.workflows.diagnose import subject_of
 from pellucid.workflows.postfilter import filtered_twin
 from pellucid.workflows.release import release
@@ -109,6 +110,8 @@ def test_training_fits_it_at_its_end_and_a_resumed_run_again(photos, source, tmp
     assert all(torch.equal(trained[name], value) for name, value in plain.items())
     first = run.folder.read_json(run.folder.postfilter)
     assert first["strength"] == 0.7
+    with pytest.raises(RunError, match="cannot change 'postfilter'"):
+        resume(run, overrides=["postfilter.strength=0.1"], progress=False)
     longer = resume(run, overrides=["training.steps=40"], evaluate=False, progress=False)
     again = longer.folder.read_json(longer.folder.postfilter)
     assert again["before"] != first["before"]
@@ -167,6 +170,22 @@ def test_wrong_settings_are_refused_before_anything_is_written(source, tmp_path,
     with pytest.raises(RecipeError, match=part):
         sharpen(source, out=tmp_path / "new", progress=False, **keywords)
     assert not (tmp_path / "new").exists()
+
+
+def test_no_validation_images_are_found_before_training(photos, tmp_path) -> None:
+    data = {"path": str(photos), "size": 32, "resize": None, "validation": 0.0}
+    with pytest.raises(RecipeError, match="fitted on validation images"):
+        train("photos-vq", data=data, postfilter={}, out=tmp_path / "run", progress=False, **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_decoder_of_nans_is_named(source) -> None:
+    autoencoder = source.load()
+    autoencoder.postfilter = Postfilter(3)
+    with torch.no_grad():
+        next(autoencoder.decoder.parameters()).fill_(float("nan"))
+    with pytest.raises(PellucidError, match="NaN or infinity"):
+        fit_postfilter(autoencoder, source.data().validation, source.value_range)
 
 
 def test_a_taken_folder_and_a_model_without_filter_are_refused(source, tmp_path) -> None:

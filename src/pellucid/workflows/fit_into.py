@@ -83,6 +83,13 @@ def fit_into(
     if data is None:
         data = run.data() if resume else build_data(recipe, splits=splits)
     _check_batch(len(data.train), keywords, recipe.seed)
+    if recipe.postfilter is not None and len(data.validation) == 0:
+        raise RecipeError(
+            "a postfilter is fitted on validation images",
+            where="data.validation",
+            expected="a share above 0",
+            found="no validation image",
+        )
     before = None if start is None else ancestry(start)
     if start is None and not resume:
         start_from_data(autoencoder, data.train, seed=recipe.seed)
@@ -91,6 +98,7 @@ def fit_into(
             _write_start(recipe, folder, data)
             if before is not None:
                 folder.write_json(folder.start, before)
+            folder.postfilter.unlink(missing_ok=True)  # of weights that are about to change
         fit(
             autoencoder,
             objective,

@@ -7,6 +7,7 @@ from typing import Any
 
 from pellucid.recipe import Recipe
 from pellucid.workflows.ancestry import cost, told
+from pellucid.workflows.treatments.standing import standing
 
 LEVEL = "level_given_back_db"
 _AUDIO = ("pesq", "stoi", "visqol", "si_sdr", "snr", "log_mel", "level_error", "dc", "file_kbps")
@@ -60,9 +61,10 @@ def model_card(
         gained = f"{status[LEVEL]:+.2f} dB of what training left"
         facts["level"] = f"the output is {gained}: as much as the validation clips had lost"
     if recipe.postfilter is not None:
+        strength = standing(recipe, "postfilter.strength")
         facts["postfilter"] = (
-            f"outputs go through a linear filter fitted on validation images, strength "
-            f"{recipe.postfilter.get('strength', 'by default')} of the missing power"
+            "outputs go through a linear filter that was fitted on validation images; it brings "
+            f"back {strength:.0%} of what the power of each frequency lacks"
         )
     audio = evaluation.get("kind") == "audio"
     others = "languages, rooms and microphones" if audio else "subjects, cameras and sizes"

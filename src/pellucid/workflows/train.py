@@ -123,6 +123,12 @@ def resume(
                 expected="overrides of objective, balancer, adversary, training or evaluation",
                 hint="train a new run instead",
             )
+    if final.postfilter != opened.recipe.postfilter:
+        raise RunError(
+            "a resumed run cannot change 'postfilter'",
+            where=opened.path,
+            hint=f"fit another one when it is done: pellucid sharpen {opened.path}",
+        )
     return fit_into(final, opened.folder, resume=True, evaluate=evaluate, progress=progress)
 
 
